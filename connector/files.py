@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,43 +13,61 @@ from pathlib import Path
 def replace(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read; replaces an old file. Durable when it returns. Raises OSError.
 
-    Of several threads or processes at once the last one wins; the file is never a mixture.
+    Of several threads or processes at once the last one wins; the file is never a mixture. What a killed one leaves, the next
+    one takes.
     """
-    draft = _draft(path)
-    try:
-        with _written(draft, os.O_TRUNC) as out:
-            out.write(content)
+    with _drafted(path, content) as draft:
         move(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def make_once(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, unless there is one. Of several processes at once one wins. Raises OSError."""
-    draft = _draft(path)
-    draft.unlink(missing_ok=True)
-    with new(draft) as out:
-        out.write(content)
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-    sync(path.parent)
+    with _drafted(path, content) as draft:
+        if path.exists():
+            draft.unlink()
+        else:
+            move(draft, path)
 
 
-def _draft(path: Path) -> Path:
-    """Where this thread writes what will be `path`: nobody else writes there."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
+@contextlib.contextmanager
+def _drafted(path: Path, content: bytes) -> Iterator[Path]:
+    """A durable file beside `path` with this content. Inside the block nobody else has it. It is gone after a failure."""
+    draft = path.with_name(f".{path.name}.new")
+    with _locked(draft) as out:
+        try:
+            out.truncate()
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+            yield draft
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def _locked(draft: Path) -> io.BufferedWriter:
+    """The draft, opened and locked until it is closed. A draft that was moved while its lock was waited for is left alone."""
+    while True:
+        out = open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")  # noqa: SIM115 - the caller closes it
+        try:
+            fcntl.flock(out, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(draft.stat(), os.fstat(out.fileno())):
+                    return out
+        except BaseException:
+            out.close()
+            raise
+        out.close()
 
 
 def new(path: Path) -> contextlib.AbstractContextManager[io.BufferedWriter]:
     """A new file that only its owner may read. Its content is durable when the block ends. Raises FileExistsError, OSError."""
-    return _written(path, os.O_EXCL)
+    return _written(path)
 
 
 @contextlib.contextmanager
-def _written(path: Path, flags: int) -> Iterator[io.BufferedWriter]:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+def _written(path: Path) -> Iterator[io.BufferedWriter]:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_EXCL, 0o600)
     with open(file, "wb") as out:
         yield out
         out.flush()
