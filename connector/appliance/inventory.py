@@ -125,5 +125,5 @@ class Rescan:
 
 
 def _selectable(traits: Traits) -> Traits:
-    """The traits that selectors of a wave need. Only the checks need the others, and they ran here."""
-    return Traits(cluster=traits.cluster, tags=traits.tags)
+    """The traits that selectors of a wave and descriptions of images need. The checks need the others, and they ran here."""
+    return Traits(cluster=traits.cluster, tags=traits.tags, secure_boot=traits.secure_boot, nics=traits.nics)

@@ -6,7 +6,7 @@ directory is left then, and `create_instance` starts the same instance on it aga
     ROOT/instances/TOKEN/instance.json   token, job, address
     ROOT/instances/TOKEN/process.log     what the child wrote on stderr
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
-    ROOT/images/NAME/                    finished images
+    ROOT/images/NAME/                    finished images, each with machine.json: the machine that it belongs in
     ROOT/images/.NAME.json               the token of the instance that made it
     ROOT/images/.NAME.making/            an incomplete image
     ROOT/images/.NAME.former/            an earlier image of that name, being removed
@@ -25,7 +25,9 @@ from typing import Final
 
 from connector import child, private
 from connector.child import Child
-from connector.cloud import addresses, handover
+from connector.clients.endpoint import objects
+from connector.cloud import addresses, handover, machine_files
+from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
     INSTANCE_NAME,
     CloudResource,
@@ -185,11 +187,14 @@ class LocalProvider:
         if instance is None:
             raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
         order = self._order(instance.address, request)
-        target = self._take_over(request.token, request.name, order.files)
+        target = self._root / "images" / _plain(request.name)
+        described = machine_files.files(_description(request, order.details), target)
+        self._take_over(request.token, target, order.files, described)
         return _image(target, order.details)
 
-    def _take_over(self, token: str, name: str, files: Sequence[str]) -> Path:
-        target = self._root / "images" / _plain(name)
+    def _take_over(
+        self, token: str, target: Path, files: Sequence[str], described: Mapping[str, bytes]
+    ) -> None:
         with self._exclusively(token), _translated(target):
             _claim(target, token)
             sources = [self._handed_over(token, file) for file in files]
@@ -198,7 +203,7 @@ class LocalProvider:
             has_files = draft.exists() or any(source.exists() for source in sources)
             if not has_files and target.is_dir() and names <= _names(target):
                 _remove(_former(target))
-                return target
+                return
             draft.mkdir(exist_ok=True)
             for stale in _names(draft) - names:
                 (draft / stale).unlink()
@@ -208,11 +213,12 @@ class LocalProvider:
             if missing := sorted(names - _names(draft)):
                 raise TargetFailed(
                     f"the image lacks {', '.join(missing)}",
-                    on=name,
+                    on=target.name,
                     remedy="start the job again: the image is made anew",
                 )
+            for file, content in described.items():
+                replace(draft / file, content)
             _put(draft, target)
-        return target
 
     def _handed_over(self, token: str, file: str) -> Path:
         data = self._directory(token) / "data"
@@ -343,6 +349,25 @@ def _names(directory: Path) -> set[str]:
 
 def _is_image(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
+
+
+def _description(request: ImageRequest, details: Mapping[str, object]) -> MachineDescription:
+    """The machine of the image, with the files that the instance wrote."""
+    form = str(details.get("format", request.format))
+    return MachineDescription(
+        name=request.name,
+        disks=tuple(
+            ImageDisk(str(row["file"]), form, int(str(row["capacity"])))
+            for row in objects(details, "disks", request.name)
+        ),
+        firmware=request.firmware,
+        secure_boot=request.secure_boot,
+        guest_id=request.guest_id,
+        architecture=request.architecture,
+        cpus=request.cpus,
+        memory=request.memory,
+        cards=tuple(NetworkCard(mac, network) for mac, network in request.cards),
+    )
 
 
 def _image(path: Path, details: Mapping[str, object] | None = None) -> StoredImage:

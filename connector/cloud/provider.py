@@ -99,7 +99,8 @@ class ImageRequest:
 
     The same `token` and `run` mean the same image for ever. `expect`: what the disks must show, by key: reading, target,
     generation and root in the evidence of the run. Other disks are no part of the image. `firmware`, `guest_id` and
-    `architecture`: vCenter's words for the machine that shall boot from it.
+    `architecture`: vCenter's words for the machine that shall boot from it; `memory` in bytes; `cards`: MAC and network of each
+    network card.
     """
 
     token: str
@@ -112,6 +113,10 @@ class ImageRequest:
     firmware: str = "bios"
     guest_id: str = ""
     architecture: str = "x86_64"
+    secure_boot: bool = False
+    cpus: int = 1
+    memory: int = 1 << 30
+    cards: tuple[tuple[str, str], ...] = ()
     expect: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 

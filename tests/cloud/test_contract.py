@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_images_outlive_their_instance(provider_factory: Factory) -> None:
     assert kept.name == "web"
     provider.release(T1, keep_disks=False)
     assert [image.name for image in provider.list_images()] == ["web"]
-    assert len(kept.files) == 1
+    assert len([file for file in kept.files if not Path(file).name.startswith("machine.")]) == 1
     provider.delete_image("web")
     provider.delete_image("web")
     assert list(provider.list_images()) == []

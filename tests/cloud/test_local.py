@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.cloud import addresses
+from connector.cloud import addresses, machine_files
 from connector.cloud.handover import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
@@ -137,7 +137,7 @@ def test_an_instance_cannot_hand_over_foreign_files_or_none(tmp_path: Path) -> N
         (str(outside), "outside"),
         ("images/web/2000.raw", "the image lacks 2000.raw"),
     ):
-        provider = LocalProvider(tmp_path / "cloud", order=lambda *_, path=path: Made((path,), {}))
+        provider = LocalProvider(tmp_path / "cloud", order=lambda *_, path=path: Made((path,), DETAILS))
         try:
             provider.create_instance(request_for(T1))
             with pytest.raises(TargetFailed, match=says):
@@ -168,6 +168,7 @@ def test_an_instance_that_is_being_started_again_is_waited_for_at_the_hand_over(
 
 
 FILES = ("2000.raw", "2001.raw")
+DETAILS = {"format": "raw", "disks": [{"file": name, "capacity": 1 << 20} for name in FILES]}
 #: Hands over once; the n-th change of a name or a folder under `images` kills the process or finds no space.
 BROKEN = """
 import errno, os, signal, sys
@@ -176,9 +177,9 @@ from connector.cloud.handover import Made
 from connector.cloud.local import LocalProvider
 from connector.errors import TargetFull
 from tests.cloud.conftest import image_for
-from tests.cloud.test_local import FILES
+from tests.cloud.test_local import DETAILS, FILES
 root, token, how, left = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-provider = LocalProvider(root, order=lambda *_: Made(tuple("images/web/" + name for name in FILES), {}))
+provider = LocalProvider(root, order=lambda *_: Made(tuple("images/web/" + name for name in FILES), DETAILS))
 request = image_for(token, "web")
 def hook(event, words):
     global left
@@ -206,12 +207,14 @@ def made_by_instance(root: Path, content: str) -> None:
 
 
 def taking_over(root: Path) -> LocalProvider:
-    order = Made(tuple(f"images/web/{name}" for name in FILES), {})
+    order = Made(tuple(f"images/web/{name}" for name in FILES), DETAILS)
     return LocalProvider(root, order=lambda *_: order)
 
 
 def content_of(image: Path) -> dict[str, str]:
-    return {file.name: file.read_text() for file in image.iterdir()}
+    """Its disks. The description of the machine beside them must be there."""
+    assert machine_files.read(image) is not None
+    return {file.name: file.read_text() for file in image.iterdir() if file.suffix == ".raw"}
 
 
 def whole(content: str) -> dict[str, str]:

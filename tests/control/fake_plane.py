@@ -19,9 +19,11 @@ def order_image(address, request):
     body = json.dumps({"name": request.name, "format": request.format}).encode()
     try:
         with urllib.request.urlopen(f"http://{address.host}:{address.control_port}/images", body) as answer:
-            return Made(tuple(json.load(answer)["files"]), {})
+            files = json.load(answer)["files"]
     except OSError as error:
         raise TransferFailed(str(error), on=address.host) from error
+    disks = [{"disk": "2000", "file": file.rpartition("/")[2], "capacity": 1 << 20} for file in files]
+    return Made(tuple(files), {"format": request.format, "disks": disks})
 
 
 def ask(instance, credential):

@@ -26,6 +26,7 @@ from connector.cloud.provider import (
 from connector.control.domain import definition, evidence_check
 from connector.control.domain.entities import ApplianceStatus, Job, JobImage, Json, Outcome, Run, Source, Task
 from connector.control.domain.evidence_check import Shown
+from connector.control.domain.hardware import hardware
 from connector.control.domain.jobs import (
     CLEANING,
     PREPARING,
@@ -191,9 +192,9 @@ class Steps:
             format=image.format,
             control=self.credential(job.id, CertificateRole.CONTROL),
             disks=_proved_disks(_wanted(job, source), proved),
-            firmware=str(source.facts.get("firmware", "bios")),
             guest_id=guest,
             architecture=definition.architecture(guest),
+            **hardware(source.facts)._asdict(),
             expect=evidence_check.expected(
                 proved, {} if evidence_check.knows_targets(proved) else self.shown(job.id)
             ),
