@@ -65,7 +65,7 @@ def test_a_first_pass_whose_files_change_is_compared_next_time(files: Bench) -> 
 
 def test_a_base_is_doubted_when_the_files_of_a_later_pass_change(files: Bench) -> None:
     files.carry(files.order(1))
-    files.write(40)
+    files.write(400)  # far more than is read before the removal is seen
     distrusted(files, 2, 0.02)
     large = str(KEYS[1])  # the small one may have been finished before
     assert "cannot be trusted" in str(files.instance.endpoint.disk(large)["doubt"])
