@@ -7,7 +7,7 @@ TESTS ?=
 # Tests wait for other processes half of their time: twice as many at once as there are cores.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: help demo test test-slow faults soak fuzz check lint types layers lock clean
+.PHONY: help demo test test-slow faults soak boot-tests fuzz check lint types layers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TE
 
 soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault), FAULTS_READER=
 	$(BIN)/python -m pytest tests/soak -m soak
+
+boot-tests: $(READY) ## real guests, built from Debian's packages and started in QEMU; TESTS= for some of them, BOOT_CACHE=
+	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot $(or $(TESTS),tests/boot) --durations=0
 
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock

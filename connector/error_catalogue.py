@@ -130,6 +130,11 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
         "update ESXi; start the job again: the next pass compares the whole disk, and sends what differs",
         "the audit: bytes that differ where CBT says that nothing changed",
     ),
+    "BootFailed": CatalogueEntry(
+        "the wrong firmware or the wrong first disk; a guest that knows only VMware's controllers; a broken fstab",
+        "look at the console log and the screenshot of the report; the image itself is untouched",
+        "the boot check: what the guest's serial console shows, or that it shows nothing",
+    ),
     "Conflict": CatalogueEntry(
         "a job is running or over; a backup holds the machine; two people do the same thing",
         "look at the status with `connector job show`, wait for what runs, then repeat",

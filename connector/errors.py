@@ -51,6 +51,7 @@ EXIT_CODES: dict[int, str] = {
     10: "bytes differ",
     11: "the state does not allow it",
     12: "the control plane or the appliance died",
+    13: "an image does not boot",
     130: "stopped on request; run again to resume",
 }
 
@@ -227,6 +228,12 @@ class ProofFailed(ConnectorError):
 
 class ChangesMissed(ProofFailed):
     """An audit found bytes that differ where CBT says that nothing changed; the next pass compares."""
+
+
+class BootFailed(ConnectorError):
+    """A copy of an image was started and did not come up."""
+
+    exit_code = 13
 
 
 class Conflict(ConnectorError):

@@ -41,17 +41,22 @@ class DiskImage(Protocol):
 
 def open_image(path: Path) -> DiskImage:
     """The image in a file. Its content decides the format, and not its name."""
-    try:
-        with open(readable.opened(path, devices=True), "rb") as file:
-            form = _MAGIC.get(file.read(4), "raw")
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+    form = format_of(path)
     if form == "raw":
         return RawImage(path)
     if shutil.which("qemu-img") is None:
         raise BadInput(f"is a {form} image, which needs qemu-img", on=str(path), remedy=_INSTALL)
     mapped = _map(path, form)
     return MappedImage(path, form, mapped) if mapped is not None else ConvertedImage(path, form)
+
+
+def format_of(path: Path) -> str:
+    """The format of an image by its content: raw, qcow2 or vmdk. Raises BadInput."""
+    try:
+        with open(readable.opened(path, devices=True), "rb") as file:
+            return _MAGIC.get(file.read(4), "raw")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
 
 
 class RawImage:

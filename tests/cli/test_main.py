@@ -195,6 +195,7 @@ SPEAKS_OTHERWISE = {
     "control run": "it hands over to the service, which says in JSON that it is ready",
     "appliance run": "it hands over to the service, which says in JSON that it is ready",
     "control environment": "it prints a program for a shell",
+    "machine run": "it hands the terminal over to the machine",
 }
 
 

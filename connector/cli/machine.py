@@ -1,0 +1,199 @@
+"""`connector machine` starts images in QEMU: `check` reports how far one comes, `run` gives you its console.
+
+Both start a copy that is thrown away; the image is only read. The machine's network ends in QEMU.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector import environment
+from connector.cli.options import JSON
+from connector.cloud import machine_files
+from connector.conversion import boot_check as checks
+from connector.conversion.console import BootOutcome
+from connector.conversion.virtual_machine import (
+    MIB,
+    BootDisk,
+    Hardware,
+    Room,
+    accelerator,
+    command,
+    copies,
+    require_tools,
+)
+from connector.errors import BadInput, BootFailed
+from connector.transfer.image import format_of
+
+_MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
+_LEAST_MEMORY: Final = 512 * MIB
+
+_IMAGE = click.argument("image", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+_FIRMWARE = click.option(
+    "--firmware",
+    type=click.Choice(("bios", "efi")),
+    help="Default: as machine.json beside the image says, else bios.",
+)
+_MEMORY = click.option(
+    "--memory", type=click.IntRange(128), metavar="MIB", help="Default: as the source had, at most 4096."
+)
+_CPUS = click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors.")
+
+
+@click.group()
+def machine() -> None:
+    """Start images in QEMU, from a copy that is thrown away."""
+
+
+@machine.command()
+@_IMAGE
+@_FIRMWARE
+@_MEMORY
+@_CPUS
+@click.option(
+    "--timeout",
+    type=click.IntRange(10),
+    default=600,
+    show_default=True,
+    help="Seconds until it counts as silent.",
+)
+@click.option(
+    "--marker", metavar="REGEX", help="Wait for this line of the serial console instead of a login prompt."
+)
+@click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the console log, a screenshot and the result here. They may show secrets of the guest.",
+)
+@JSON
+def check(
+    image: tuple[Path, ...],
+    firmware: str | None,
+    memory: int | None,
+    cpus: int,
+    timeout: int,
+    marker: str | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Start a copy of IMAGE and report how far it comes: a login prompt, a panic, a missing root.
+
+    IMAGE is the directory of an image, or its disk files, the one to start from first. The image is only read, and the
+    machine has no way out of its network. Without a serial console in the guest, a machine that asks for an address counts as
+    started.
+
+    \b
+    connector machine check images/web-01
+    connector machine check disk.qcow2 --firmware efi --report boot-of-web-01
+
+    \b
+    Exit codes: 0 it boots; 13 it does not; 2 a file or a tool is missing.
+    """
+    hardware = _hardware(image, firmware, memory, cpus)
+    pattern = _pattern(marker)
+    result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        for line in _lines(result):
+            click.echo(line)
+    if not result.boots:
+        raise BootFailed(
+            f"does not boot: {result.outcome}{f' ({result.reason})' if result.reason else ''}",
+            on=str(image[0]),
+            remedy=_remedy(result, hardware, report),
+        )
+
+
+@machine.command()
+@_IMAGE
+@_FIRMWARE
+@_MEMORY
+@_CPUS
+def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus: int) -> None:
+    """Start a copy of IMAGE with its serial console on this terminal. Ctrl-A X ends it; what it wrote is thrown away.
+
+    The machine's network ends in QEMU, as in a check.
+
+    \b
+    connector machine run images/web-01
+    """
+    hardware = _hardware(image, firmware, memory, cpus)
+    require_tools(hardware.firmware)
+    with tempfile.TemporaryDirectory(prefix="connector-run-") as name:
+        room = Room(Path(name))
+        order = command(hardware, room, copies(hardware, room), accelerator())
+        place = order.index("-serial")
+        order[place : place + 2] = ["-serial", "mon:stdio"]
+        click.echo("Ctrl-A X ends it. Nothing is written to the image.", err=True)
+        subprocess.run(order, check=False, env=environment.without_secrets())
+
+
+def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, cpus: int) -> Hardware:
+    hardware = _described(image[0]) if len(image) == 1 and image[0].is_dir() else _of_files(image)
+    return replace(
+        hardware,
+        firmware=firmware or hardware.firmware,
+        memory=memory * MIB if memory else min(max(hardware.memory, _LEAST_MEMORY), _MOST_MEMORY),
+        cpus=cpus,
+    )
+
+
+def _described(directory: Path) -> Hardware:
+    machine = machine_files.read(directory)
+    if machine is None:
+        raise BadInput(
+            f"has no {machine_files.NAME}",
+            on=str(directory),
+            remedy="name the image's disk files, the one to start from first",
+        )
+    disks = tuple(_disk(directory / disk.file) for disk in machine.disks)
+    macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
+    return Hardware(disks, machine.firmware, machine.memory, macs=macs)
+
+
+def _of_files(files: Sequence[Path]) -> Hardware:
+    return Hardware(tuple(_disk(file) for file in files))
+
+
+def _disk(path: Path) -> BootDisk:
+    return BootDisk(path, format_of(path))
+
+
+def _pattern(marker: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if marker is None else re.compile(marker)
+    except re.error as error:
+        raise BadInput(
+            f"is no regular expression ({error})", on="--marker", remedy="see Python's module re"
+        ) from None
+
+
+def _lines(result: checks.BootReport) -> list[str]:
+    lines = [
+        f"{'boots' if result.boots else 'does not boot'}: {result.outcome} after {result.seconds:.0f} s ({result.accelerator})"
+    ]
+    facts = (("host", result.host), ("kernel", result.kernel), ("address", result.address))
+    lines += [f"  {name:8} {value}" for name, value in facts if value]
+    lines += [f"  failed   {unit}" for unit in result.failed]
+    lines += [f"  kept     {path}" for path in (result.console, result.screen) if path is not None]
+    return lines
+
+
+def _remedy(result: checks.BootReport, hardware: Hardware, report: Path | None) -> str:
+    if result.outcome is BootOutcome.NOT_BOOTABLE:
+        other = "bios" if hardware.firmware == "efi" else "efi"
+        return f"if the source starts with the other firmware, say --firmware {other}; else name the system disk first"
+    if result.outcome is BootOutcome.SILENT:
+        return "give it more time with --timeout; look at the screenshot of --report: a guest may have no serial console"
+    return f"see {report}" if report else "say --report DIR to keep its console and its screen"

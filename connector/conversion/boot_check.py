@@ -1,0 +1,250 @@
+"""Starts a copy of an image's disks in QEMU and reports how far it came. The image is only read.
+
+The machine has no way out: its network ends in QEMU. It counts as booted when its serial console shows a login prompt (or a
+marker), or, for guests without a serial console, when it asked its network for an address and no failure was seen afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+from connector.conversion import network_trace
+from connector.conversion.console import BootOutcome, Console
+from connector.conversion.virtual_machine import (
+    Hardware,
+    VirtualMachine,
+    accelerator,
+    require_tools,
+    started,
+)
+from connector.errors import Interrupted, TargetFailed
+
+PATIENCE: Final = 600.0  # seconds until a machine that shows nothing counts as silent
+PROMPT: Final = 60.0  # further seconds for a login prompt, after the machine has asked for an address
+_PACE: Final = 0.2
+_REASON: Final = 5.0  # further seconds for a reason, after a failure
+_LARGEST_LOG: Final = 4 << 20  # bytes of the console that are kept
+_LARGEST_TRACE: Final = 16 << 20
+_PREFIX: Final = "connector-boot-"
+
+
+@dataclass(frozen=True, slots=True)
+class BootReport:
+    """How a start ended. `seconds` until then; `reason`: what the console says of a failure; `failed`: units that did not start.
+
+    `console` and `screen` are the files that were kept, if any. They may hold what the guest shows to its users.
+    """
+
+    outcome: BootOutcome
+    seconds: float
+    accelerator: str
+    kernel: str = ""
+    host: str = ""
+    address: str = ""
+    reason: str = ""
+    failed: tuple[str, ...] = ()
+    console: Path | None = None
+    screen: Path | None = None
+
+    @property
+    def boots(self) -> bool:
+        return self.outcome.boots
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "boots": self.boots,
+            "outcome": str(self.outcome),
+            "seconds": round(self.seconds, 1),
+            "accelerator": self.accelerator,
+            "kernel": self.kernel,
+            "host": self.host,
+            "address": self.address,
+            "reason": self.reason,
+            "failed_units": list(self.failed),
+            "console": str(self.console) if self.console else None,
+            "screen": str(self.screen) if self.screen else None,
+        }
+
+
+def boot_check(
+    hardware: Hardware,
+    *,
+    keep: Path | None = None,
+    marker: re.Pattern[str] | None = None,
+    patience: float = PATIENCE,
+    halt: Event | None = None,
+) -> BootReport:
+    """Start a copy and watch it. `keep`: a directory for console log, screenshot and report. `marker`: wait for this line instead
+    of a login prompt. Raises BadInput without the tools, TargetFailed when QEMU fails, Interrupted after `halt`.
+    """
+    require_tools(hardware.firmware)
+    halt = halt or Event()
+
+    def start(accel: str) -> BootReport:
+        with _scratch() as directory, started(hardware, directory, accel) as machine:
+            report = _Watch(machine, hardware, Console(marker), accel, patience, halt).run()
+            return report if keep is None else _kept(report, machine, keep)
+
+    if accelerator() == "kvm":
+        with suppress(TargetFailed):
+            report = start("kvm")
+            if report.outcome not in (BootOutcome.SILENT, BootOutcome.OFF):
+                return report
+    return start("tcg")  # a KVM that shows nothing may be at fault itself
+
+
+class _Watch:
+    """Follows one start until its outcome is known."""
+
+    def __init__(
+        self,
+        machine: VirtualMachine,
+        hardware: Hardware,
+        console: Console,
+        accel: str,
+        patience: float,
+        halt: Event,
+    ) -> None:
+        self._machine, self._hardware, self._console = machine, hardware, console
+        self._accel, self._patience, self._halt = accel, patience, halt
+        self._read = 0
+        self._network: network_trace.Sign | None = None
+
+    def run(self) -> BootReport:
+        began = time.monotonic()
+        deadline = began + self._patience
+        while True:
+            ran = self._machine.runs
+            self._follow_console()
+            if self._network is None and (sign := self._network_sign()) is not None:
+                self._network = sign
+                deadline = min(deadline, time.monotonic() + PROMPT)
+            outcome = self._console.outcome or self._without_console(ran, time.monotonic() >= deadline)
+            if outcome is not None:
+                took = time.monotonic() - began
+                self._hear_why(outcome)
+                return self._report(outcome, took)
+            if self._halt.wait(_PACE):
+                raise Interrupted("the boot check was stopped", remedy="run the same command again")
+
+    def _hear_why(self, outcome: BootOutcome) -> None:
+        """Some guests say why only after they have said that they failed."""
+        end = time.monotonic() + _REASON
+        while (
+            not outcome.boots and not self._console.reason and time.monotonic() < end and self._machine.runs
+        ):
+            self._halt.wait(_PACE)
+            self._follow_console()
+
+    def _without_console(self, ran: bool, late: bool) -> BootOutcome | None:
+        if not ran:
+            if not self._read:
+                raise TargetFailed(
+                    self._machine.why_not_started(), on="boot check", remedy="see the message of QEMU"
+                )
+            return BootOutcome.OFF
+        if late:
+            waits_for_address = self._console.marker is None and self._network is not None
+            return BootOutcome.NETWORK if waits_for_address else BootOutcome.SILENT
+        return None
+
+    def _follow_console(self) -> None:
+        path = self._machine.room.console
+        if not path.exists():
+            return
+        with open(path, "rb") as file:
+            file.seek(self._read)
+            while data := file.read(1 << 16):
+                self._read += len(data)
+                self._console.feed(data)
+
+    def _network_sign(self) -> network_trace.Sign | None:
+        path = self._machine.room.trace
+        if not self._hardware.macs or not path.exists():
+            return None
+        with open(path, "rb") as file:
+            return network_trace.last_sign(file.read(_LARGEST_TRACE), self._hardware.macs[0])
+
+    def _report(self, outcome: BootOutcome, seconds: float) -> BootReport:
+        console = self._console
+        sign = self._network_sign() or network_trace.Sign()
+        return BootReport(
+            outcome,
+            seconds,
+            self._accel,
+            kernel=console.kernel,
+            host=console.host or sign.host,
+            address=sign.address,
+            reason="" if outcome.boots else console.reason or "".join(console.failed[:1]),
+            failed=tuple(console.failed),
+        )
+
+
+def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport:
+    """The report, with the console log and a screenshot in `keep`. Readable by their owner only: guests show secrets."""
+    keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+    console, screen = keep / "console.log", keep / "screen.png"
+    shot = machine.room.directory / "screen.png"
+    has_screen = machine.runs and machine.screenshot(shot)
+    if has_screen:
+        shutil.copyfile(shot, screen)
+    with open(machine.room.console, "rb") as log:
+        log.seek(max(machine.room.console.stat().st_size - _LARGEST_LOG, 0))
+        console.write_bytes(log.read())
+    report = BootReport(
+        **{
+            name: getattr(report, name)
+            for name in BootReport.__dataclass_fields__
+            if name not in ("console", "screen")
+        },
+        console=console,
+        screen=screen if has_screen else None,
+    )
+    (keep / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+    for path in (console, screen, keep / "report.json"):
+        if path.exists():
+            path.chmod(0o600)
+    return report
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for one start. Those of starts that were killed are removed first: nobody holds their lock any more."""
+    home = Path(tempfile.gettempdir())
+    for old in home.glob(f"{_PREFIX}*"):
+        if _is_abandoned(old):
+            shutil.rmtree(old, ignore_errors=True)
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _is_abandoned(directory: Path) -> bool:
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False  # it is being made, or is another user's
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True

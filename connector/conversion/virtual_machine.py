@@ -1,0 +1,297 @@
+"""A machine in QEMU that boots copies of disks: throw-away overlays, no way out of its network, and it dies with us.
+
+Everything that a guest could reach is made for this one start and removed after it. QEMU runs in its own sandbox (seccomp),
+without our secrets, and is killed by the kernel when this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from connector import environment
+from connector.errors import BadInput, TargetFailed
+
+MIB: Final = 1 << 20
+QEMU: Final = "qemu-system-x86_64"
+_INSTALL: Final = "install the Debian packages qemu-system-x86 and ovmf"
+_FIRMWARE: Final = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+)
+_PLATFORM: Final = ("-machine", "q35", "-cpu", "max")
+_KVM_TRIAL: Final = 5.0  # seconds in which a firmware says its first word, if KVM works
+_SERIAL_PORT: Final = (0x3F8).to_bytes(2, "little")  # SeaBIOS: show the screen's text there too
+PATIENCE: Final = 30.0  # seconds for an answer of QEMU
+
+
+@dataclass(frozen=True, slots=True)
+class BootDisk:
+    """A disk to boot a copy of. `format` is qemu-img's word. The file is only read."""
+
+    path: Path
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the machine has. `memory` in bytes. The first disk is the one to start from; `macs`: one network card for each."""
+
+    disks: tuple[BootDisk, ...]
+    firmware: str = "bios"  # or "efi"
+    memory: int = 1024 * MIB
+    cpus: int = 1
+    macs: tuple[str, ...] = ("52:54:00:12:34:56",)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The directory of one start, and the files that QEMU writes there."""
+
+    directory: Path
+
+    @property
+    def console(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def trace(self) -> Path:
+        """The packets of the first network card, as pcap."""
+        return self.directory / "network.pcap"
+
+
+def require_tools(firmware: str) -> None:
+    """Raises BadInput when this computer lacks what a start needs."""
+    missing = [tool for tool in (QEMU, "qemu-img", "setpriv") if shutil.which(tool) is None]
+    if missing:
+        raise BadInput(f"{', '.join(missing)} is not installed", on="boot check", remedy=_INSTALL)
+    if firmware == "efi":
+        _efi()
+
+
+def accelerator() -> str:
+    """QEMU's word for the fastest way that really works here. A device for KVM proves nothing: a firmware has to start."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    with tempfile.TemporaryDirectory(prefix="connector-kvm-") as home:
+        said = Path(home) / "firmware.log"
+        order = [QEMU, *_PLATFORM, "-accel", "kvm", "-nodefaults", "-display", "none", "-m", "64"]
+        order += ["-chardev", f"file,id=c,path={said}"]
+        with _running(
+            [*order, "-device", "isa-debugcon,iobase=0x402,chardev=c"], Path(home) / "qemu.log"
+        ) as process:
+            end = time.monotonic() + _KVM_TRIAL
+            while time.monotonic() < end and process.poll() is None:
+                if said.exists() and said.stat().st_size:
+                    return "kvm"
+                time.sleep(0.05)
+    return "tcg"
+
+
+@contextmanager
+def started(hardware: Hardware, directory: Path, accel: str) -> Iterator[VirtualMachine]:
+    """The machine runs inside the block, on overlays in `directory`, and is gone after it. Raises BadInput, TargetFailed."""
+    room = Room(directory)
+    ours, theirs = socket.socketpair()  # a path could be too long for a socket
+    with ours, theirs:
+        order = command(hardware, room, copies(hardware, room), accel)
+        order += [
+            "-chardev",
+            f"socket,id=monitor,fd={theirs.fileno()}",
+            "-mon",
+            "chardev=monitor,mode=control",
+        ]
+        with _running(order, directory / "qemu.log", theirs.fileno()) as process:
+            theirs.close()
+            yield VirtualMachine(process, room, Monitor(ours))
+
+
+def copies(hardware: Hardware, room: Room) -> list[Path]:
+    """An overlay for each disk. Nothing is ever written to the disks. Raises TargetFailed."""
+    return [
+        _overlay(disk, room.directory / f"disk-{place}.qcow2") for place, disk in enumerate(hardware.disks)
+    ]
+
+
+def command(hardware: Hardware, room: Room, overlays: Sequence[Path], accel: str) -> list[str]:
+    """QEMU's arguments. `overlays`: one for each disk, in their order."""
+    order = [QEMU, "-name", "boot-check", *_PLATFORM, "-accel", accel]
+    order += [
+        "-m",
+        f"{max(hardware.memory // MIB, 128)}M",
+        "-smp",
+        str(hardware.cpus),
+        "-nodefaults",
+        "-no-user-config",
+    ]
+    order += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    order += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci"]
+    order += ["-serial", f"file:{room.console}"]
+    for place, overlay in enumerate(overlays):
+        order += [
+            "-drive",
+            f"if=none,id=disk{place},file={_escaped(overlay)},format=qcow2,cache=unsafe,discard=unmap",
+        ]
+        order += ["-device", f"virtio-blk-pci,drive=disk{place},bootindex={place + 1}"]
+    for place, mac in enumerate(hardware.macs):
+        order += [
+            "-netdev",
+            f"user,id=net{place},restrict=on",
+            "-device",
+            f"virtio-net-pci,netdev=net{place},mac={mac},romfile=",
+        ]
+    if hardware.macs:
+        order += ["-object", f"filter-dump,id=trace,netdev=net0,file={_escaped(room.trace)}"]
+    return order + _firmware(hardware.firmware, room)
+
+
+class VirtualMachine:
+    """A machine that was started. One thread at a time."""
+
+    def __init__(self, process: subprocess.Popen[bytes], room: Room, monitor: Monitor) -> None:
+        self._process, self.room, self._monitor = process, room, monitor
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def screenshot(self, path: Path) -> bool:
+        """Write what the screen shows, as PNG. False when QEMU gives none."""
+        with suppress(TargetFailed):
+            self._monitor.ask("screendump", filename=str(path), format="png")
+            return path.exists() and path.stat().st_size > 0
+        return False
+
+    def why_not_started(self) -> str:
+        """Why QEMU did not start, by the last line that it wrote."""
+        log = self.room.directory / "qemu.log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return f"QEMU did not start ({lines[-1][:300] if lines else 'it said nothing'})"
+
+
+class Monitor:
+    """A connection to QEMU's monitor. Protocol: QMP, lines of JSON."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.settimeout(PATIENCE)
+        self._pending = b""
+        self._ready = False
+
+    def ask(self, name: str, **arguments: object) -> object:
+        """The answer to a command. Raises TargetFailed."""
+        if not self._ready:
+            self._ready = True
+            self.ask("qmp_capabilities")
+        order: Mapping[str, object] = {"execute": name, "arguments": arguments}
+        try:
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+            while True:
+                answer = json.loads(self._line())
+                if "error" in answer:
+                    raise _broken(f"{name}: {answer['error'].get('desc')}")
+                if "return" in answer:  # what has neither is an event, or the greeting
+                    return answer["return"]
+        except (OSError, ValueError) as error:
+            raise _broken(f"{name}: {error}") from error
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._pending:
+            piece = self._socket.recv(65536)
+            if not piece or len(self._pending) > MIB:
+                raise _broken("it ended")
+            self._pending += piece
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+
+def _broken(why: str) -> TargetFailed:
+    return TargetFailed(
+        f"QEMU's monitor failed ({why})", on="boot check", remedy="run the same command again"
+    )
+
+
+@contextmanager
+def _running(order: Sequence[str], log: Path, *inherited: int) -> Iterator[subprocess.Popen[bytes]]:
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *order],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment.without_secrets(),
+            pass_fds=inherited,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _overlay(disk: BootDisk, path: Path) -> Path:
+    order = [
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        disk.format,
+        "-b",
+        str(disk.path.resolve()),
+        str(path),
+    ]
+    result = subprocess.run(
+        order,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=environment.without_secrets(),
+    )
+    if result.returncode:
+        raise TargetFailed(
+            f"no copy could be made ({result.stderr.strip()[:300]})",
+            on=str(disk.path),
+            remedy="check that it is a whole image, and the free space of the temporary directory",
+        )
+    return path
+
+
+def _firmware(firmware: str, room: Room) -> list[str]:
+    if firmware != "efi":
+        port = room.directory / "serial-port"
+        port.write_bytes(_SERIAL_PORT)
+        return ["-fw_cfg", f"name=etc/sercon-port,file={_escaped(port)}"]
+    code, variables = _efi()
+    own = room.directory / "variables.fd"
+    shutil.copyfile(variables, own)
+    return [
+        *("-drive", f"if=pflash,format=raw,readonly=on,file={code}"),
+        *("-drive", f"if=pflash,format=raw,file={_escaped(own)}"),
+    ]
+
+
+def _efi() -> tuple[str, str]:
+    """The files of a firmware for EFI. Raises BadInput."""
+    for code, variables in _FIRMWARE:
+        if Path(code).exists() and Path(variables).exists():
+            return code, variables
+    raise BadInput("no firmware for EFI is installed", on="boot check", remedy=_INSTALL)
+
+
+def _escaped(path: Path) -> str:
+    """A path inside an option of QEMU, where commas separate."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,89 @@
+"""`connector machine` on images that are one boot sector long."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from connector.cli.main import main
+from connector.cloud import machine_files
+from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from tests.conversion.boot_sectors import saying
+from tests.conversion.conftest import qemu
+
+__all__ = ["qemu"]
+LOGIN = b"\r\nweb-01 login: "
+PANIC = b"Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
+
+
+def image(directory: Path, *texts: bytes) -> Path:
+    """An image whose disks say these texts when they are started from."""
+    directory.mkdir()
+    disks = []
+    for place, text in enumerate(texts):
+        saying(directory / f"{2000 + place}.raw", text)
+        disks.append(ImageDisk(f"{2000 + place}.raw", "raw", 1 << 20))
+    machine = MachineDescription("web-01", tuple(disks), cards=(NetworkCard("00:50:56:01:02:03"),))
+    for name, content in machine_files.files(machine, directory).items():
+        (directory / name).write_bytes(content)
+    return directory
+
+
+@pytest.mark.usefixtures("qemu")
+def test_an_image_that_boots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first disk of machine.json is started from; the others are there too."""
+    assert main(["machine", "check", str(image(tmp_path / "web-01", LOGIN, PANIC)), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["boots"], answer["outcome"], answer["host"]) == (True, "login prompt", "web-01")
+
+
+@pytest.mark.usefixtures("qemu")
+def test_one_that_does_not_says_why_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = image(tmp_path / "web-01", PANIC, LOGIN)
+    assert main(["machine", "check", str(directory), "--report", str(tmp_path / "report")]) == 13
+    out, err = capsys.readouterr()
+    assert out.startswith("does not boot: kernel panic after ")
+    assert str(tmp_path / "report" / "screen.png") in out
+    assert err.count("\n") == 1
+    assert "unknown-block(0,0)" in err and f"see {tmp_path / 'report'}" in err
+
+
+@pytest.mark.usefixtures("qemu")
+def test_the_other_firmware_is_proposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    assert main(["machine", "check", str(tmp_path / "disk")]) == 13
+    assert "--firmware efi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing-here"], "nothing-here: cannot be read"),
+        (["."], "has no machine.json"),
+        (["disk", "--marker", "("], "is no regular expression"),
+    ],
+)
+def test_bad_input(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").write_bytes(bytes(512))
+    assert main(["machine", "check", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_qemu_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["machine", "check", str(tmp_path / "disk")]) == 2
+    assert "install the Debian packages qemu-system-x86" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""Real starts in QEMU, of guests that are one sector long."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from connector.conversion import boot_check as checks
+from connector.conversion.boot_check import BootReport, boot_check
+from connector.conversion.console import BootOutcome
+from connector.conversion.virtual_machine import BootDisk, Hardware
+from connector.errors import Interrupted, TargetFailed
+from tests import processes
+from tests.conversion.boot_sectors import POWER_OFF, saying
+from tests.waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.usefixtures("qemu")
+LOGIN = b"Linux version 6.1.0-test\r\n\r\nweb-01 login: "
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where copies are made, for this test alone."""
+    home = tmp_path / ("scratch, a long way down " * 6)  # a comma separates QEMU's options
+    home.mkdir()
+    monkeypatch.setenv("TMPDIR", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return home
+
+
+def start(path: Path, firmware: str = "bios", patience: float = PATIENCE, **more: object) -> BootReport:
+    hardware = Hardware((BootDisk(path, "raw"),), firmware, memory=128 << 20)
+    return boot_check(hardware, patience=patience, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (LOGIN, BootOutcome.LOGIN),
+        (b"error: no such device: 1.\r\ngrub rescue> ", BootOutcome.BOOT_LOADER),
+        (b"Kernel panic - not syncing: VFS: Unable to mount root fs\r\n", BootOutcome.PANIC),
+    ],
+)
+def test_the_console_decides(tmp_path: Path, scratch: Path, text: bytes, outcome: BootOutcome) -> None:
+    disk = saying(tmp_path / "disk", text)
+    before = hashlib.sha256(disk.read_bytes()).digest()
+    report = start(disk)
+    assert report.outcome is outcome
+    assert report.boots is (outcome is BootOutcome.LOGIN)
+    assert hashlib.sha256(disk.read_bytes()).digest() == before
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("firmware", ["bios", "efi"])
+def test_a_disk_without_a_system(tmp_path: Path, firmware: str) -> None:
+    disk = tmp_path / "empty"
+    disk.write_bytes(bytes(1 << 20))
+    assert start(disk, firmware).outcome is BootOutcome.NOT_BOOTABLE
+
+
+def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
+    assert start(saying(tmp_path / "disk", b"hello"), patience=3).outcome is BootOutcome.SILENT
+
+
+def test_a_machine_that_switches_itself_off(tmp_path: Path) -> None:
+    assert start(saying(tmp_path / "disk", b"bye", POWER_OFF)).outcome is BootOutcome.OFF
+
+
+def test_a_marker(tmp_path: Path) -> None:
+    disk = saying(tmp_path / "disk", b"web login: \r\nREADY 7\r\n")
+    assert start(disk, marker=re.compile(r"READY \d")).outcome is BootOutcome.MARKER
+
+
+def test_the_report_is_kept_for_its_owner(tmp_path: Path) -> None:
+    keep = tmp_path / "report"
+    report = start(saying(tmp_path / "disk", LOGIN), keep=keep)
+    assert (keep / "console.log").read_bytes().endswith(LOGIN)
+    assert (keep / "screen.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((keep / "report.json").read_text()) == report.to_json()
+    assert {path.stat().st_mode & 0o777 for path in keep.iterdir()} == {0o600}
+    assert (report.host, report.kernel) == ("web-01", "6.1.0-test")
+
+
+def test_a_file_that_is_no_image(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"QFI\xfb" + bytes(100))
+    with pytest.raises(TargetFailed, match="no copy could be made"):
+        boot_check(Hardware((BootDisk(disk, "qcow2"),)))
+
+
+def test_a_stop(tmp_path: Path, scratch: Path) -> None:
+    halt = threading.Event()
+    halt.set()
+    with pytest.raises(Interrupted):
+        start(saying(tmp_path / "disk", b"hello"), halt=halt)
+    assert not list(scratch.iterdir())
+
+
+def test_a_check_that_is_killed_takes_its_machine_along_and_the_next_one_clears_up(
+    tmp_path: Path, scratch: Path
+) -> None:
+    disk = saying(tmp_path / "disk", b"hello")
+    order = [sys.executable, "-m", "connector.cli.main", "machine", "check", str(disk)]
+    with subprocess.Popen(order, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        machine = eventually(lambda: _machine_of(command.pid), "the machine runs")
+        command.send_signal(signal.SIGKILL)
+    eventually(lambda: not processes.lives(machine), "the machine is gone")
+    assert list(scratch.glob("connector-boot-*"))
+    assert start(saying(tmp_path / "other", LOGIN)).boots
+    assert not list(scratch.iterdir())
+
+
+def _machine_of(pid: int) -> psutil.Process | None:
+    with_console = [
+        child
+        for child in psutil.Process(pid).children(recursive=True)
+        if "console.log" in processes.command_line(child)
+    ]
+    return with_console[0] if with_console else None
+
+
+def test_copies_of_checks_that_still_run_stay(scratch: Path) -> None:
+    with checks._scratch() as other, checks._scratch() as own:
+        assert other.exists() and own.exists()
+    assert not list(scratch.iterdir())
