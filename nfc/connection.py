@@ -18,8 +18,11 @@ from nfc import authd, classic
 from nfc.aio import Decoder
 from nfc.authd import LineDecoder
 from nfc.errors import (
+    AUTHORITY,
     PIN,
+    BadSetting,
     FirstLayerUntrusted,
+    NotSigned,
     SecondLayerUntrusted,
     SessionCut,
     TimedOut,
@@ -41,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """What a host showed. Without `pinned`, only the ticket's SHA-1 vouches for the first layer."""
+    """What a host showed. `pinned`: a pin fits, or an authority has signed; else only the ticket's SHA-1 vouches for layer 1."""
 
     first_sha1: str
     first_sha256: str
@@ -91,7 +94,7 @@ class Stream:
     """The TCP connection while it is being opened: each wait is bounded, and all together."""
 
     def __init__(self, ticket: Ticket, patience: Patience) -> None:
-        self.host = f"{ticket.host}:{ticket.port}"
+        self.host, self.name = f"{ticket.host}:{ticket.port}", ticket.host
         self._patience = patience
         self._end = time.monotonic() + patience.opening
         try:
@@ -141,12 +144,20 @@ class Stream:
             raise SessionCut(self.host, f"{error.strerror or error} while {what} was due") from error
 
 
-def _context() -> ssl.SSLContext:
-    """Authorities are not asked, since hosts sign for themselves; whoever uses this compares digests."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+def _context(authority: str | None) -> ssl.SSLContext:
+    """Without an authority none is asked, since hosts may sign for themselves. In any case digests are compared afterwards."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # asks for a valid certificate of the right name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if authority is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        context.load_verify_locations(cafile=authority)
+    except OSError as error:  # ssl.SSLError too
+        raise BadSetting(
+            "authority", f"{authority} has no certificates ({error.strerror or error})"
+        ) from error
     return context
 
 
@@ -154,11 +165,18 @@ class TlsLayer:
     """TLS over a `Stream`. `feed` brings the next received bytes of this layer. `certificate` is as it is signed (DER)."""
 
     def __init__(
-        self, stream: Stream, name: str, feed: Callable[[str], bytes], observer: Observer | None = None
+        self,
+        stream: Stream,
+        name: str,
+        feed: Callable[[str], bytes],
+        observer: Observer | None = None,
+        authority: str | None = None,
     ) -> None:
         self._stream, self._name, self._feed = stream, name, feed
         self.received, self.sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = _context().wrap_bio(self.received, self.sent)
+        tls = _context(authority).wrap_bio(
+            self.received, self.sent, server_hostname=stream.name if authority else None
+        )
         self._pump(tls.do_handshake, f"the handshake of {name}")
         certificate = tls.getpeercert(binary_form=True)
         if not certificate:
@@ -196,6 +214,8 @@ class TlsLayer:
                 raise SessionCut(
                     self._stream.host, f"the host ended {self._name} while {what} was due"
                 ) from error
+            except ssl.SSLCertVerificationError as error:
+                raise NotSigned(self._stream.host, "", "", error.verify_message, AUTHORITY) from error
             except ssl.SSLError as error:
                 raise TlsFailed(self._stream.host, f"{what}: {error.reason or error}") from error
             else:
@@ -208,14 +228,18 @@ class TlsLayer:
 
 
 def connect(
-    ticket: Ticket, pin: str | None, patience: Patience, observer: Observer | None = None
+    ticket: Ticket,
+    pin: str | None,
+    patience: Patience,
+    observer: Observer | None = None,
+    authority: str | None = None,
 ) -> "Connection":
     """A connection that speaks frames. Uses the ticket up, whether it succeeds or not."""
     with ExitStack() as unless_open:
         stream = Stream(ticket, patience)
         unless_open.callback(stream.socket.close)
         _greeting(stream, observer)
-        first = TlsLayer(stream, "the first TLS layer", stream.record, observer)
+        first = TlsLayer(stream, "the first TLS layer", stream.record, observer, authority)
         certificate = first.certificate
         _check_first(stream.host, certificate, ticket, pin)
         named = _log_in(stream.host, first, ticket)
@@ -226,7 +250,9 @@ def connect(
         if seen != named:
             raise SecondLayerUntrusted(stream.host, "SHA-256", seen, named, "its authentication daemon")
         version = _classic(stream.host, second)
-        identity = HostIdentity(_sha1(certificate), _sha256(certificate), seen, pin is not None)
+        identity = HostIdentity(
+            _sha1(certificate), _sha256(certificate), seen, pin is not None or authority is not None
+        )
         connection = Connection(stream.host, stream.socket, second, version, identity)
         unless_open.pop_all()
     return connection

@@ -29,7 +29,7 @@ class NfcDisk:
         self._spec = spec
         self._closed = False
         self._turn = threading.Lock()
-        connection = connect(spec.ticket, spec.pin, spec.patience, observer)
+        connection = connect(spec.ticket, spec.pin, spec.patience, observer, spec.authority)
         self._identity, self._version = connection.identity, connection.version
         conversation = Conversation(spec.path, codec.wanted(spec.compression))
         self._engine = Engine(connection, conversation, spec.patience.silence)

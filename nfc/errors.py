@@ -7,7 +7,7 @@
     |   +-- HttpAnswer  UnknownGreeting  TlsMissing  NfcOverTlsMissing  ProtocolTooOld  AioRefused  CommandRefused
     +-- TicketRefused           the ticket is expired or was used
     +-- UntrustedHost           a certificate is another one than the one that was named
-    |   +-- FirstLayerUntrusted  SecondLayerUntrusted
+    |   +-- FirstLayerUntrusted  SecondLayerUntrusted  NotSigned
     +-- ConnectionFailed        reconnect with a new ticket and resume
     |   +-- Unreachable  TlsFailed  SessionCut  TimedOut
     +-- MalformedAnswer         an answer that the protocol does not allow; it was not used
@@ -23,6 +23,8 @@ from typing import ClassVar, Final, NamedTuple
 
 _REOPEN: Final = "open the disk again with a new ticket"
 _COMPATIBLE: Final = "use VDDK or HTTPS for this host, and report its version and this line"
+AUTHORITY: Final = "the authority"
+"""The source of certificates that the caller gave."""
 PIN: Final = "the pin"
 """The source of a digest that the caller gave."""
 LONGEST: Final = 160
@@ -178,6 +180,14 @@ class FirstLayerUntrusted(UntrustedHost):
 
 class SecondLayerUntrusted(UntrustedHost):
     layer = "the second TLS layer, the one that carries data"
+
+
+class NotSigned(UntrustedHost):
+    """No authority of ``source`` has signed the certificate for this host; ``expected`` is what is wrong, in OpenSSL's words."""
+
+    message = "{0.host} shows a certificate in {0.layer} that {0.source} does not vouch for ({0.expected})"
+    cause = "another authority has signed it, or signed it for another name, or it has ended"
+    layer = "the first TLS layer"
 
 
 @dataclass(eq=False)

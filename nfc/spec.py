@@ -100,13 +100,15 @@ class Patience:
 class DiskSpec:
     """One disk: ``path`` is ``[datastore] dir/name.vmdk`` exactly as the snapshot lists it, not as the machine does.
 
-    ``pin`` is the SHA-256 of the host's certificate, where the user gave one. ``buffer`` x ``buffers`` is the memory that the
+    ``pin`` is the SHA-256 of the host's certificate, where the user gave one; ``authority`` is a PEM file with authorities, one
+    of which must have signed it for the host's name (the first TLS layer). ``buffer`` x ``buffers`` is the memory that the
     session takes on the host; 0 leaves it to the host. ``chunk`` is the granularity in which allocation is asked for.
     """
 
     ticket: Ticket
     path: str
     pin: str | None = None
+    authority: str | None = None
     compression: str = "none"
     buffer: int = 1 << 20
     buffers: int = 4

@@ -86,6 +86,7 @@ class _HostSection(_Section):
 class NfcSection(_HostSection):
     """Reading over NFC. See `NfcSettings`."""
 
+    authority: Path | None = None
     compression: Literal["none", "zlib", "skipz"] = "none"
     buffer: Annotated[int, Field(ge=0)] = 1 << 20
     buffers: Annotated[int, Field(ge=0)] = 4

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import nfc.disk
@@ -40,15 +41,18 @@ MEANING: Final[Mapping[type[Exception], type[ConnectorError]]] = {
 }
 
 
+#: Lines of our configuration, which the room `nfc` does not know, by what names an expected certificate.
+_SETTINGS: Final = {nfc.errors.PIN: "nfc.pins[{host}]", nfc.errors.AUTHORITY: "nfc.authority"}
+
+
 class _NfcErrors(ErrorTable):
-    """A pin is a line of our configuration, which the room `nfc` does not know."""
+    """Certificates that the user named are named by the line of the configuration."""
 
     def explain(self, error: Exception, path: str) -> ConnectorError:
         explained = super().explain(error, path)
-        if isinstance(error, nfc.errors.UntrustedHost) and error.source == nfc.errors.PIN:
-            explained.remedy = (
-                f"then correct nfc.pins[{error.host.rpartition(':')[0]}] in the appliance's configuration"
-            )
+        if isinstance(error, nfc.errors.UntrustedHost) and error.source in _SETTINGS:
+            key = _SETTINGS[error.source].format(host=error.host.rpartition(":")[0])
+            explained.remedy = f"compare with the host's own certificate, then correct {key} in the appliance's configuration"
         return explained
 
 
@@ -59,12 +63,14 @@ ERRORS: Final = _NfcErrors(nfc.errors.NfcError, MEANING)
 class NfcSettings:
     """How disks are read over NFC.
 
-    `pins`: SHA-256 of the certificates of hosts, by the host's name as tickets have it. `buffer` x `buffers` is the memory that a
-    connection takes on the host, in bytes. `compression` is what the host is asked for: none, zlib or skipz. `silence`: seconds
-    that a host may be silent while reads are in flight.
+    `pins`: SHA-256 of the certificates of hosts, by the host's name as tickets have it. `authority`: a PEM file with the
+    authorities that sign for hosts; without it, hosts without a pin are known by the ticket's SHA-1 only. `buffer` x `buffers` is
+    the memory that a connection takes on the host, in bytes. `compression` is what the host is asked for: none, zlib or skipz.
+    `silence`: seconds that a host may be silent while reads are in flight.
     """
 
     pins: Mapping[str, str] = field(default_factory=dict)
+    authority: Path | None = None
     compression: str = "none"
     buffer: int = 1 << 20
     buffers: int = 4
@@ -128,6 +134,7 @@ class NfcReader:
             ticket,
             path,
             pin=settings.pin(ticket.host),
+            authority=None if settings.authority is None else str(settings.authority),
             compression=settings.compression,
             buffer=settings.buffer,
             buffers=settings.buffers,

@@ -92,7 +92,7 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         PinFact(FactKind.IDLE_HOST, "esx:443", "ab" * 32, "cd" * 32),
         PinFact(FactKind.IDLE_HOST, "esx:443", "ab" * 32, "ab" * 32),
     ),
-    "each host that runs machines has a pin for the reader nfc": (
+    "for the reader nfc, each host that runs machines has a pin, or there is an authority": (
         PinFact(FactKind.HOST, "esx:443", "", "cd" * 32),
         PinFact(FactKind.HOST, "esx:443", "cd" * 32, "cd" * 32),
     ),

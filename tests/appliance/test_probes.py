@@ -152,6 +152,7 @@ def test_a_host_that_is_known_by_sha1_alone_is_a_finding_with_the_pin_to_write_d
         assert (finding.check, finding.bad) == ("A13", False)
         assert shown in finding.what and "nfc.pins" in finding.remedy
         assert judged(NfcSettings(pins={HERE: home.server.thumbprint_sha256})) == []
+        assert judged(NfcSettings(authority=Path("authority.pem"))) == []
         (wrong, *_) = judged(NfcSettings(pins={HERE: "AB" * 32}))
         assert (wrong.check, wrong.bad) == ("A13", True)
 

@@ -41,6 +41,7 @@ class Certificate:
     context: ssl.SSLContext
     sha1: str
     sha256: str
+    pem: bytes
 
 
 @cache
@@ -67,7 +68,9 @@ def certificate(name: str) -> Certificate:
         )
         context.load_cert_chain(file.name)
     der = signed.public_bytes(serialization.Encoding.DER)
-    return Certificate(context, hashlib.sha1(der).hexdigest(), hashlib.sha256(der).hexdigest())
+    return Certificate(
+        context, hashlib.sha1(der).hexdigest(), hashlib.sha256(der).hexdigest(), signed.public_bytes(pem)
+    )
 
 
 @cache

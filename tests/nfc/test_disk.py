@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,7 @@ from nfc.errors import (
     MalformedAnswer,
     Misaligned,
     NfcError,
+    NotSigned,
     OpenRefused,
     OutOfMemory,
     OutOfRange,
@@ -198,6 +200,33 @@ def test_either_version_of_tls(version: ssl.TLSVersion) -> None:
         memory = bytearray(200 * 1024)
         disk.read_into(4096, memory)
         assert memory == content()[4096 : 4096 + len(memory)]
+
+
+@pytest.mark.parametrize(
+    ("signer", "why"),
+    [("host", "IP address mismatch"), ("impostor", "self-signed certificate")],
+    ids=["another name", "another authority"],
+)
+def test_a_host_for_which_no_authority_vouches_sees_no_ticket(tmp_path: Path, signer: str, why: str) -> None:
+    """The ticket's thumbprint fits in both cases."""
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(certificate(signer).pem)
+    with (
+        serving() as host,
+        pytest.raises(NotSigned, match=f"the authority does not vouch for .*{why}") as raised,
+    ):
+        open_disk(spec(host, authority=str(authority)))
+    assert not raised.value.retryable
+    assert host.lines == []
+
+
+@pytest.mark.parametrize("content_of_file", [None, b"", b"no certificate"], ids=["missing", "empty", "other"])
+def test_a_file_without_authorities_is_bad_input(tmp_path: Path, content_of_file: bytes | None) -> None:
+    authority = tmp_path / "authority.pem"
+    if content_of_file is not None:
+        authority.write_bytes(content_of_file)
+    with serving() as host, pytest.raises(BadSetting, match=r"authority\.pem has no certificates"):
+        open_disk(spec(host, authority=str(authority)))
 
 
 def test_a_pin_that_fits_is_said() -> None:

@@ -163,6 +163,16 @@ def test_a_pin_of_the_user_is_checked_too(lab: Lab) -> None:
         assert source.capacity
 
 
+def test_an_authority_of_the_user_must_have_signed(lab: Lab) -> None:
+    hosts = lab.place.server.center.nfc
+    assert hosts is not None
+    with closing(lab.open(NfcSettings(authority=hosts.certificate("host").certificate))) as source:
+        assert source.capacity
+    with pytest.raises(TrustFailed, match=r"does not vouch for .*correct nfc\.authority"):
+        lab.open(NfcSettings(authority=hosts.certificate("other").certificate))
+    hosts_are_idle(lab)
+
+
 def test_a_full_host_and_a_host_that_does_not_serve_are_known_for_what_they_are(lab: Lab) -> None:
     lab.switch(memory=0)
     with pytest.raises(HostOverloaded) as full:

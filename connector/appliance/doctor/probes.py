@@ -169,7 +169,9 @@ def _host(host: HostPort, ports: Ports, pins: NfcSettings | None, use: HostUse) 
         yield _beside(kind, on, host.thumbprint, certificate)
         if pins is not None:
             pin = pasted.thumbprint(pins.pin(host.name) or "")
-            yield PinFact(kind, on, pin.lower(), pasted.thumbprint(thumbprint(certificate, "sha256")).lower())
+            shown = pasted.thumbprint(thumbprint(certificate, "sha256"))
+            if pin or pins.authority is None:  # an authority is asked when a disk is opened
+                yield PinFact(kind, on, pin.lower(), shown.lower())
 
 
 def _goes_on(reader: str) -> str:

@@ -221,11 +221,12 @@ PINS: Final[tuple[Rule[Any], ...]] = (
     ),
     Rule(
         "A13",
-        "each host that runs machines has a pin for the reader nfc",
+        "for the reader nfc, each host that runs machines has a pin, or there is an authority",
         WARN,
-        "`nfc.pins`",
+        "`nfc.pins`, `nfc.authority`",
         _OfKind(FactKind.HOST, _unpinned),
-        "compare this SHA-256 with the certificate on the host itself, and write it into nfc.pins (config/appliance.yaml)",
+        "name nfc.authority, or compare this SHA-256 with the certificate on the host itself and write it into nfc.pins "
+        "(config/appliance.yaml)",
     ),
 )
 
