@@ -26,7 +26,11 @@ def _finished_once(plane: Plane, job: str) -> None:
     assert len(done["passes"]) == 1
     assert len(done["runs"]) == 1
     assert not list((plane.root / "store" / "instances").iterdir())
-    assert [f.name for f in (plane.root / "store" / "images" / job).iterdir()] == [f"{job}.qcow2"]
+    assert {f.name for f in (plane.root / "store" / "images" / job).iterdir()} == {
+        f"{job}.qcow2",
+        "machine.json",
+        "machine.xml",
+    }
 
 
 def test_killed_in_every_step_of_one_run(plane: Plane) -> None:
