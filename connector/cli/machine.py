@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from connector.conversion.virtual_machine import (
     MIB,
     BootDisk,
     Hardware,
-    Room,
+    RunDirectory,
     accelerator,
     command,
     copies,
@@ -130,9 +129,9 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
     """
     hardware = _hardware(image, firmware, memory, cpus)
     require_tools(hardware.firmware)
-    with tempfile.TemporaryDirectory(prefix="connector-run-") as name:
-        room = Room(Path(name))
-        order = command(hardware, room, copies(hardware, room), accelerator())
+    with checks.scratch_directory() as directory:
+        files = RunDirectory(directory)
+        order = command(hardware, files, copies(hardware, files), accelerator())
         place = order.index("-serial")
         order[place : place + 2] = ["-serial", "mon:stdio"]
         click.echo("Ctrl-A X ends it. Nothing is written to the image.", err=True)

@@ -35,6 +35,7 @@ PATIENCE: Final = 600.0  # seconds until a machine that shows nothing counts as 
 PROMPT: Final = 60.0  # further seconds for a login prompt, after the machine has asked for an address
 _PACE: Final = 0.2
 _REASON: Final = 5.0  # further seconds for a reason, after a failure
+_MOST_OUTPUT: Final = 256 << 20  # bytes that a guest may write to its console, or send, before it is stopped
 _LARGEST_LOG: Final = 4 << 20  # bytes of the console that are kept
 _LARGEST_TRACE: Final = 16 << 20
 _PREFIX: Final = "connector-boot-"
@@ -93,7 +94,7 @@ def boot_check(
     halt = halt or Event()
 
     def start(accel: str) -> BootReport:
-        with _scratch() as directory, started(hardware, directory, accel) as machine:
+        with scratch_directory() as directory, started(hardware, directory, accel) as machine:
             report = _Watch(machine, hardware, Console(marker), accel, patience, halt).run()
             return report if keep is None else _kept(report, machine, keep)
 
@@ -127,6 +128,7 @@ class _Watch:
         deadline = began + self._patience
         while True:
             ran = self._machine.runs
+            self._bound_output()
             self._follow_console()
             if self._network is None and (sign := self._network_sign()) is not None:
                 self._network = sign
@@ -138,6 +140,16 @@ class _Watch:
                 return self._report(outcome, took)
             if self._halt.wait(_PACE):
                 raise Interrupted("the boot check was stopped", remedy="run the same command again")
+
+    def _bound_output(self) -> None:
+        """A guest that writes without end must not fill this computer's disk."""
+        for path in (self._machine.files.console, self._machine.files.trace):
+            if path.exists() and path.stat().st_size > _MOST_OUTPUT:
+                raise TargetFailed(
+                    f"the guest wrote more than {_MOST_OUTPUT} bytes to {path.name}",
+                    on="boot check",
+                    remedy="start it with `connector machine run` and see what it writes",
+                )
 
     def _hear_why(self, outcome: BootOutcome) -> None:
         """Some guests say why only after they have said that they failed."""
@@ -161,7 +173,7 @@ class _Watch:
         return None
 
     def _follow_console(self) -> None:
-        path = self._machine.room.console
+        path = self._machine.files.console
         if not path.exists():
             return
         with open(path, "rb") as file:
@@ -171,7 +183,7 @@ class _Watch:
                 self._console.feed(data)
 
     def _network_sign(self) -> network_trace.Sign | None:
-        path = self._machine.room.trace
+        path = self._machine.files.trace
         if not self._hardware.macs or not path.exists():
             return None
         with open(path, "rb") as file:
@@ -196,12 +208,12 @@ def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport
     """The report, with the console log and a screenshot in `keep`. Readable by their owner only: guests show secrets."""
     keep.mkdir(parents=True, exist_ok=True, mode=0o700)
     console, screen = keep / "console.log", keep / "screen.png"
-    shot = machine.room.directory / "screen.png"
+    shot = machine.files.directory / "screen.png"
     has_screen = machine.runs and machine.screenshot(shot)
     if has_screen:
         shutil.copyfile(shot, screen)
-    with open(machine.room.console, "rb") as log:
-        log.seek(max(machine.room.console.stat().st_size - _LARGEST_LOG, 0))
+    with open(machine.files.console, "rb") as log:
+        log.seek(max(machine.files.console.stat().st_size - _LARGEST_LOG, 0))
         console.write_bytes(log.read())
     report = BootReport(
         **{
@@ -220,7 +232,7 @@ def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_directory() -> Iterator[Path]:
     """A directory for one start. Those of starts that were killed are removed first: nobody holds their lock any more."""
     home = Path(tempfile.gettempdir())
     for old in home.glob(f"{_PREFIX}*"):

@@ -56,7 +56,7 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RunDirectory:
     """The directory of one start, and the files that QEMU writes there."""
 
     directory: Path
@@ -102,10 +102,10 @@ def accelerator() -> str:
 @contextmanager
 def started(hardware: Hardware, directory: Path, accel: str) -> Iterator[VirtualMachine]:
     """The machine runs inside the block, on overlays in `directory`, and is gone after it. Raises BadInput, TargetFailed."""
-    room = Room(directory)
+    files = RunDirectory(directory)
     ours, theirs = socket.socketpair()  # a path could be too long for a socket
     with ours, theirs:
-        order = command(hardware, room, copies(hardware, room), accel)
+        order = command(hardware, files, copies(hardware, files), accel)
         order += [
             "-chardev",
             f"socket,id=monitor,fd={theirs.fileno()}",
@@ -114,17 +114,17 @@ def started(hardware: Hardware, directory: Path, accel: str) -> Iterator[Virtual
         ]
         with _running(order, directory / "qemu.log", theirs.fileno()) as process:
             theirs.close()
-            yield VirtualMachine(process, room, Monitor(ours))
+            yield VirtualMachine(process, files, Monitor(ours))
 
 
-def copies(hardware: Hardware, room: Room) -> list[Path]:
+def copies(hardware: Hardware, files: RunDirectory) -> list[Path]:
     """An overlay for each disk. Nothing is ever written to the disks. Raises TargetFailed."""
     return [
-        _overlay(disk, room.directory / f"disk-{place}.qcow2") for place, disk in enumerate(hardware.disks)
+        _overlay(disk, files.directory / f"disk-{place}.qcow2") for place, disk in enumerate(hardware.disks)
     ]
 
 
-def command(hardware: Hardware, room: Room, overlays: Sequence[Path], accel: str) -> list[str]:
+def command(hardware: Hardware, files: RunDirectory, overlays: Sequence[Path], accel: str) -> list[str]:
     """QEMU's arguments. `overlays`: one for each disk, in their order."""
     order = [QEMU, "-name", "boot-check", *_PLATFORM, "-accel", accel]
     order += [
@@ -137,7 +137,7 @@ def command(hardware: Hardware, room: Room, overlays: Sequence[Path], accel: str
     ]
     order += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     order += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci"]
-    order += ["-serial", f"file:{room.console}"]
+    order += ["-serial", f"file:{files.console}"]
     for place, overlay in enumerate(overlays):
         order += [
             "-drive",
@@ -152,15 +152,15 @@ def command(hardware: Hardware, room: Room, overlays: Sequence[Path], accel: str
             f"virtio-net-pci,netdev=net{place},mac={mac},romfile=",
         ]
     if hardware.macs:
-        order += ["-object", f"filter-dump,id=trace,netdev=net0,file={_escaped(room.trace)}"]
-    return order + _firmware(hardware.firmware, room)
+        order += ["-object", f"filter-dump,id=trace,netdev=net0,file={_escaped(files.trace)}"]
+    return order + _firmware(hardware.firmware, files)
 
 
 class VirtualMachine:
     """A machine that was started. One thread at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], room: Room, monitor: Monitor) -> None:
-        self._process, self.room, self._monitor = process, room, monitor
+    def __init__(self, process: subprocess.Popen[bytes], files: RunDirectory, monitor: Monitor) -> None:
+        self._process, self.files, self._monitor = process, files, monitor
 
     @property
     def runs(self) -> bool:
@@ -175,7 +175,7 @@ class VirtualMachine:
 
     def why_not_started(self) -> str:
         """Why QEMU did not start, by the last line that it wrote."""
-        log = self.room.directory / "qemu.log"
+        log = self.files.directory / "qemu.log"
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         return f"QEMU did not start ({lines[-1][:300] if lines else 'it said nothing'})"
 
@@ -270,13 +270,13 @@ def _overlay(disk: BootDisk, path: Path) -> Path:
     return path
 
 
-def _firmware(firmware: str, room: Room) -> list[str]:
+def _firmware(firmware: str, files: RunDirectory) -> list[str]:
     if firmware != "efi":
-        port = room.directory / "serial-port"
+        port = files.directory / "serial-port"
         port.write_bytes(_SERIAL_PORT)
         return ["-fw_cfg", f"name=etc/sercon-port,file={_escaped(port)}"]
     code, variables = _efi()
-    own = room.directory / "variables.fd"
+    own = files.directory / "variables.fd"
     shutil.copyfile(variables, own)
     return [
         *("-drive", f"if=pflash,format=raw,readonly=on,file={code}"),

@@ -7,6 +7,7 @@ from pathlib import Path
 ORIGIN = 0x7C00
 HALT = b"\xf4\xeb\xfd"  # hlt; jmp -3
 POWER_OFF = b"\xba\x04\x06\xb8\x00\x20\xef"  # mov dx,0x604; mov ax,0x2000; out dx,ax: ACPI of the machine q35
+FOREVER = b"\xb0x\xee\xeb\xfd"  # mov al,'x'; out dx,al; jmp -3
 
 
 def saying(path: Path, text: bytes, after: bytes = HALT) -> Path:

@@ -21,7 +21,7 @@ from connector.conversion.console import BootOutcome
 from connector.conversion.virtual_machine import BootDisk, Hardware
 from connector.errors import Interrupted, TargetFailed
 from tests import processes
-from tests.conversion.boot_sectors import POWER_OFF, saying
+from tests.conversion.boot_sectors import FOREVER, POWER_OFF, saying
 from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("qemu")
@@ -74,6 +74,15 @@ def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
 
 def test_a_machine_that_switches_itself_off(tmp_path: Path) -> None:
     assert start(saying(tmp_path / "disk", b"bye", POWER_OFF)).outcome is BootOutcome.OFF
+
+
+def test_a_machine_that_writes_without_end_is_stopped(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_MOST_OUTPUT", 1 << 16)
+    with pytest.raises(TargetFailed, match=r"more than 65536 bytes to console\.log"):
+        start(saying(tmp_path / "disk", b"hello", FOREVER))
+    assert not list(scratch.iterdir())
 
 
 def test_a_marker(tmp_path: Path) -> None:
@@ -130,6 +139,6 @@ def _machine_of(pid: int) -> psutil.Process | None:
 
 
 def test_copies_of_checks_that_still_run_stay(scratch: Path) -> None:
-    with checks._scratch() as other, checks._scratch() as own:
+    with checks.scratch_directory() as other, checks.scratch_directory() as own:
         assert other.exists() and own.exists()
     assert not list(scratch.iterdir())
