@@ -35,6 +35,7 @@ def _drafted(path: Path, content: bytes) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.new")
     with _locked(draft) as out:
         try:
+            os.fchmod(out.fileno(), 0o600)  # somebody else may have made it
             out.truncate()
             out.write(content)
             out.flush()

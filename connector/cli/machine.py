@@ -28,12 +28,14 @@ from connector.conversion.virtual_machine import (
     accelerator,
     command,
     copies,
+    other_files,
     require_tools,
 )
 from connector.errors import BadInput, BootFailed
 from connector.transfer.image import format_of
 
 _MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
+_FORMATS: Final = ("raw", "qcow2", "vmdk", "vpc", "vhdx")
 _LEAST_MEMORY: Final = 512 * MIB
 
 _IMAGE = click.argument("image", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
@@ -139,6 +141,7 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
 
 
 def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, cpus: int) -> Hardware:
+    require_tools(firmware or "bios")
     hardware = _described(image[0]) if len(image) == 1 and image[0].is_dir() else _of_files(image)
     return replace(
         hardware,
@@ -156,7 +159,7 @@ def _described(directory: Path) -> Hardware:
             on=str(directory),
             remedy="name the image's disk files, the one to start from first",
         )
-    disks = tuple(_disk(directory / disk.file) for disk in machine.disks)
+    disks = tuple(_whole(BootDisk(directory / disk.file, disk.format)) for disk in machine.disks)
     macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
     return Hardware(disks, machine.firmware, machine.memory, macs=macs)
 
@@ -166,7 +169,23 @@ def _of_files(files: Sequence[Path]) -> Hardware:
 
 
 def _disk(path: Path) -> BootDisk:
-    return BootDisk(path, format_of(path))
+    return _whole(BootDisk(path, format_of(path)))
+
+
+def _whole(disk: BootDisk) -> BootDisk:
+    """Raises BadInput for an image that reads other files: whoever made it would choose which files of this computer."""
+    if disk.format not in _FORMATS:
+        raise BadInput(
+            f"format {disk.format!r} is not known", on=str(disk.path), remedy=f"use {', '.join(_FORMATS)}"
+        )
+    format_of(disk.path)  # it can be read
+    if others := other_files(disk):
+        raise BadInput(
+            f"is not whole: it reads {others[0]}",
+            on=str(disk.path),
+            remedy="make a whole image of it with qemu-img convert, if you trust it",
+        )
+    return disk
 
 
 def _pattern(marker: str | None) -> re.Pattern[str] | None:

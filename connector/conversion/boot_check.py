@@ -15,11 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Final
 
+from connector import files
 from connector.conversion import network_trace
 from connector.conversion.console import BootOutcome, Console
 from connector.conversion.virtual_machine import (
@@ -178,9 +179,9 @@ class _Watch:
             return
         with open(path, "rb") as file:
             file.seek(self._read)
-            while data := file.read(1 << 16):
-                self._read += len(data)
-                self._console.feed(data)
+            data = file.read(_LARGEST_LOG)  # not to its end: a guest may write faster than this reads
+            self._read += len(data)
+            self._console.feed(data)
 
     def _network_sign(self) -> network_trace.Sign | None:
         path = self._machine.files.trace
@@ -211,49 +212,55 @@ def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport
     shot = machine.files.directory / "screen.png"
     has_screen = machine.runs and machine.screenshot(shot)
     if has_screen:
-        shutil.copyfile(shot, screen)
+        files.replace(screen, shot.read_bytes())
     with open(machine.files.console, "rb") as log:
         log.seek(max(machine.files.console.stat().st_size - _LARGEST_LOG, 0))
-        console.write_bytes(log.read())
-    report = BootReport(
-        **{
-            name: getattr(report, name)
-            for name in BootReport.__dataclass_fields__
-            if name not in ("console", "screen")
-        },
-        console=console,
-        screen=screen if has_screen else None,
-    )
-    (keep / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
-    for path in (console, screen, keep / "report.json"):
-        if path.exists():
-            path.chmod(0o600)
+        files.replace(console, log.read(_LARGEST_LOG))
+    report = replace(report, console=console, screen=screen if has_screen else None)
+    files.replace(keep / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
     return report
 
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory for one start. Those of starts that were killed are removed first: nobody holds their lock any more."""
+    """A directory for one start. Those of starts that were killed are removed first: nobody holds their lock any more.
+
+    It is made and locked while the directory above it is locked, so that nobody takes a new one for an abandoned one.
+    """
     home = Path(tempfile.gettempdir())
-    for old in home.glob(f"{_PREFIX}*"):
-        if _is_abandoned(old):
-            shutil.rmtree(old, ignore_errors=True)
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with _locked(home):
+        for old in home.glob(f"{_PREFIX}*"):
+            if _is_abandoned(old):
+                shutil.rmtree(old, ignore_errors=True)
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
+        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
 
 
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def _is_abandoned(directory: Path) -> bool:
+    """Whether it is ours, and no start uses it. The caller holds the lock of the directory above it."""
     try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
-        return False  # it is being made, or is another user's
+        return False
     try:
+        if os.fstat(lock).st_uid != os.geteuid():
+            return False
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

@@ -240,21 +240,29 @@ def _running(order: Sequence[str], log: Path, *inherited: int) -> Iterator[subpr
         process.wait()
 
 
+def other_files(disk: BootDisk) -> list[str]:
+    """The other files that an image reads (a backing file, parts, an external data file), as it names them.
+
+    Raises TargetFailed when qemu-img cannot read the image in its format.
+    """
+    if disk.format == "raw":
+        return []
+    answer = json.loads(_qemu_img("info", "--output=json", "-f", disk.format, str(disk.path), on=disk.path))
+    extents = answer.get("format-specific", {}).get("data", {})
+    parts = [row.get("filename", "") for row in extents.get("extents", ())]
+    named = [answer.get("backing-filename", ""), extents.get("data-file", ""), *parts]
+    return [name for name in named if name and Path(name).name != disk.path.name]
+
+
 def _overlay(disk: BootDisk, path: Path) -> Path:
-    order = [
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        disk.format,
-        "-b",
-        str(disk.path.resolve()),
-        str(path),
-    ]
+    base = str(disk.path.resolve())
+    _qemu_img("create", "-q", "-f", "qcow2", "-F", disk.format, "-b", base, str(path), on=disk.path)
+    return path
+
+
+def _qemu_img(*words: str, on: Path) -> str:
     result = subprocess.run(
-        order,
+        ["qemu-img", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -264,10 +272,10 @@ def _overlay(disk: BootDisk, path: Path) -> Path:
     if result.returncode:
         raise TargetFailed(
             f"no copy could be made ({result.stderr.strip()[:300]})",
-            on=str(disk.path),
+            on=str(on),
             remedy="check that it is a whole image, and the free space of the temporary directory",
         )
-    return path
+    return result.stdout
 
 
 def _firmware(firmware: str, files: RunDirectory) -> list[str]:

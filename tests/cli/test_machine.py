@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,50 @@ def test_one_that_does_not_says_why_and_what_to_do(
 
 
 @pytest.mark.usefixtures("qemu")
+@pytest.mark.parametrize("form", ["qcow2", "vmdk", "vpc", "vhdx"])
+def test_each_format_that_an_image_may_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    directory = image(tmp_path / "web-01", LOGIN)
+    disk = directory / f"2000.{form}"
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", form, str(directory / "2000.raw"), str(disk)], check=True
+    )
+    machine = MachineDescription("web-01", (ImageDisk(disk.name, form, 1 << 20),))
+    for name, content in machine_files.files(machine, directory).items():
+        (directory / name).write_bytes(content)
+    assert main(["machine", "check", str(directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boots"]
+
+
+@pytest.mark.usefixtures("qemu")
 def test_the_other_firmware_is_proposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "disk").write_bytes(bytes(1 << 20))
     assert main(["machine", "check", str(tmp_path / "disk")]) == 13
     assert "--firmware efi" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("qemu")
+def test_a_guest_does_not_choose_the_format_of_its_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first sector is the header of a qcow2 that reads a file of this computer. machine.json says that it is raw."""
+    (tmp_path / "secret").write_bytes(b"\xfa\xf4" + bytes(1 << 20))
+    directory = image(tmp_path / "web-01", LOGIN)
+    header = tmp_path / "header"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(tmp_path / "secret"), str(header)],
+        check=True,
+    )
+    (directory / "2000.raw").write_bytes(header.read_bytes())
+    assert main(["machine", "check", str(directory), "--json"]) == 13
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["outcome"] == "no bootable disk"
+    assert main(["machine", "check", str(directory / "2000.raw")]) == 2
+    err = capsys.readouterr().err
+    assert "is not whole: it reads" in err and "qemu-img convert" in err
+
+
+@pytest.mark.usefixtures("qemu")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
