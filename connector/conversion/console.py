@@ -72,10 +72,11 @@ SIGNS: Final[Mapping[BootOutcome, tuple[str, ...]]] = {
 }
 _SIGNS: Final = {outcome: re.compile("|".join(patterns)) for outcome, patterns in SIGNS.items()}
 
-#: What explains a failure: the last of these is shown with it.
+#: What explains a failure: the last of these is shown with it. No pattern begins with a repetition: a guest chooses the text.
 _REASONS: Final = re.compile(
-    r"Kernel panic - not syncing.*|ALERT! +.*|error: .*|.*(?:/dev/\S+|UUID=\S+) does not exist.*|.*bad geometry.*"
-    r"|BdsDxe: failed to .*|VFS: (?:Cannot open|Unable to mount).*|Failed to mount .*|mount: .*"
+    r"(?:Kernel panic - not syncing|ALERT! |error: |BdsDxe: failed to |Failed to mount |mount: ).*"
+    r"|VFS: (?:Cannot open|Unable to mount).*"
+    r"|(?:/dev/|UUID=)\S{1,200} does not exist|\S{1,40}: bad geometry.*"
 )
 _FAILED: Final = re.compile(r"\[(?:FAILED|DEPEND| ?TIME ?)\] +(.+)")
 _KERNEL: Final = re.compile(r"Linux version (\S+)")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -116,12 +117,14 @@ def test_a_stop(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_a_check_that_is_killed_takes_its_machine_along_and_the_next_one_clears_up(
-    tmp_path: Path, scratch: Path
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = saying(tmp_path / "disk", b"hello")
     order = [sys.executable, "-m", "connector.cli.main", "machine", "check", str(disk)]
+    monkeypatch.setenv("CONNECTOR_ACCESS_KEY_SECRET", "not for guests")
     with subprocess.Popen(order, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
         machine = eventually(lambda: _machine_of(command.pid), "the machine runs")
+        assert "CONNECTOR_ACCESS_KEY_SECRET" not in machine.environ()
         command.send_signal(signal.SIGKILL)
     eventually(lambda: not processes.lives(machine), "the machine is gone")
     assert list(scratch.glob("connector-boot-*"))
@@ -136,6 +139,27 @@ def _machine_of(pid: int) -> psutil.Process | None:
         if "console.log" in processes.command_line(child)
     ]
     return with_console[0] if with_console else None
+
+
+def test_what_others_made_is_not_removed(tmp_path: Path, scratch: Path) -> None:
+    """A link in a directory that everybody may write to leads nowhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    (scratch / "connector-boot-link").symlink_to(elsewhere)
+    with checks.scratch_directory():
+        assert (elsewhere / "file").exists()
+
+
+def test_many_starts_at_once_do_not_take_each_others_directory_away(scratch: Path) -> None:
+    def one(_: int) -> bool:
+        with checks.scratch_directory() as directory:
+            (directory / "file").touch()
+            return directory.exists()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(one, range(400)))
+    assert not list(scratch.iterdir())
 
 
 def test_copies_of_checks_that_still_run_stay(scratch: Path) -> None:

@@ -148,6 +148,28 @@ def test_any_bytes_are_read(text: bytes) -> None:
     Console().feed(text)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"/dev/",
+        b"UUID=",
+        b"error: ",
+        b"[FAILED] ",
+        b"Timed out waiting for device",
+        b"a",
+        b" ",
+        b"\x1b[",
+        b"\x1b]",
+    ],
+)
+def test_a_hostile_guest_gets_no_time(part: bytes) -> None:
+    """A pattern that is quadratic takes longer than any test may."""
+    console = Console()
+    for _ in range(300):
+        console.feed(part * (LONGEST // len(part)) + b"\n")
+    assert console.outcome is None
+
+
 def test_a_hostile_guest_gets_no_memory() -> None:
     console = Console()
     for _ in range(100):
