@@ -144,6 +144,11 @@ class Stream:
             raise SessionCut(self.host, f"{error.strerror or error} while {what} was due") from error
 
 
+def require_authority(authority: str) -> None:
+    """Raises BadSetting unless the file has certificates of authorities."""
+    _context(authority)
+
+
 def _context(authority: str | None) -> ssl.SSLContext:
     """Without an authority none is asked, since hosts may sign for themselves. In any case digests are compared afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # asks for a valid certificate of the right name

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import nfc.connection
 import nfc.disk
 import nfc.errors
 from connector import __version__, errors
@@ -103,7 +104,10 @@ class NfcReader:
         self._settings = settings or NfcSettings()
 
     def check(self, vsphere: str) -> str:  # noqa: ARG002 - what a host speaks is known when a disk is opened
-        """The version of this connector, whose code reads."""
+        """The version of this connector, whose code reads. Raises BadInput when the authority's file cannot be used."""
+        if (authority := self._settings.authority) is not None:
+            with ERRORS.translated("nfc.authority"):
+                nfc.connection.require_authority(str(authority))
         return __version__
 
     def open(self, access: DiskAccess, depth: int = 8, pace: DepthLimit = full_pace) -> SnapshotFileSource:

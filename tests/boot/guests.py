@@ -34,7 +34,8 @@ ExecStart=/usr/local/sbin/guest-up
 [Install]
 WantedBy=multi-user.target
 """
-_SAY: Final = """#!/bin/sh
+_SAY: Final = """#!/bin/bash
+timeout 5 bash -c "exec 3<>/dev/tcp/10.0.2.2/$(cat /etc/knock)" 2>/dev/null
 echo
 echo "GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l)"
 """
@@ -48,6 +49,9 @@ class Guest:
     root: str = f"UUID={ROOT_ID}"  # as the kernel and fstab name it
     fstab: str = ""  # further lines
     console: bool = True
+    knock: int = (
+        9  # a port of this computer, at the address that QEMU gives it, that the guest tries to reach
+    )
     modules: tuple[str, ...] | None = None  # None: Debian's usual choice, with all drivers
 
 
@@ -100,6 +104,7 @@ def _configure(root: Path, guest: Guest) -> None:
         "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n"
     )
     (root / "etc/systemd/system/guest-up.service").write_text(_MARKER)
+    (root / "etc/knock").write_text(str(guest.knock))
     script = root / "usr/local/sbin/guest-up"
     script.write_text(_SAY)
     script.chmod(0o755)

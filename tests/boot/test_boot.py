@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,10 +51,16 @@ def start(root: Path, tmp_path: Path) -> Start:
 
 
 @pytest.mark.parametrize("firmware", ["bios", "efi"])
-def test_a_guest_comes_up_with_its_root_and_without_a_failed_unit(start: Start, firmware: str) -> None:
-    report = start(Guest(firmware), UP)
-    assert report.outcome is BootOutcome.MARKER, report
-    assert report.failed == ()
+def test_a_guest_comes_up_whole_and_reaches_nobody(start: Start, firmware: str) -> None:
+    """Before it says that it is up, it has tried to reach this computer, at the address that it has in QEMU's network."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        report = start(Guest(firmware, knock=listener.getsockname()[1]), UP)
+        assert report.outcome is BootOutcome.MARKER, report
+        assert report.failed == ()
+        assert report.address == "10.0.2.15"
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_guest_that_knows_only_vmwares_controllers(start: Start) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -171,6 +172,12 @@ def test_an_authority_of_the_user_must_have_signed(lab: Lab) -> None:
     with pytest.raises(TrustFailed, match=r"does not vouch for .*correct nfc\.authority"):
         lab.open(NfcSettings(authority=hosts.certificate("other").certificate))
     hosts_are_idle(lab)
+
+
+def test_an_authority_that_cannot_be_read_is_said_at_the_start(tmp_path: Path) -> None:
+    missing = tmp_path / "authority.pem"
+    with pytest.raises(BadInput, match=r"authority\.pem has no certificates"):
+        NfcReader(NfcSettings(authority=missing)).check("8.0.3")
 
 
 def test_a_full_host_and_a_host_that_does_not_serve_are_known_for_what_they_are(lab: Lab) -> None:
