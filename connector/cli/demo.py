@@ -6,7 +6,6 @@ The migration runs as against a real vCenter, and the comparison reads both disk
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 import click
 from pydantic import SecretStr
 
-from connector import amounts, child, environment
+from connector import amounts, child
 from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
 from connector.cli.estate import look
@@ -26,10 +25,11 @@ from connector.cli.migration import MigrationRequest, migrate
 from connector.cli.options import JSON
 from connector.cli.report import JobReport
 from connector.cli.stack import Stack, StackLocation
-from connector.errors import BadInput, ControlFailed, ProofFailed
+from connector.errors import BadInput, ControlFailed, ProofFailed, TargetFailed
 from connector.model import Machine
 from connector.settings import VCenterSettings
 from connector.sources.factory import AUTO, ORDER, VDDK
+from connector.transfer.qemu_img import qemu_img
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
 from simulator.estate.inventory import VirtualDisk
@@ -213,11 +213,8 @@ def _as_raw(image: Path, room: Path) -> Path:
     if image.suffix != ".qcow2":
         return image
     raw = room / f"{image.stem}.raw"
-    subprocess.run(
-        ["qemu-img", "convert", "-O", "raw", str(image), str(raw)],
-        check=True,
-        env=environment.without_secrets(),
-    )
+    if trouble := qemu_img("convert", "-f", "qcow2", "-O", "raw", str(image), str(raw)).trouble:
+        raise TargetFailed(f"qemu-img failed ({trouble})", on=str(image), remedy="check the free space")
     return raw
 
 

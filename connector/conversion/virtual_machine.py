@@ -21,6 +21,7 @@ from typing import Final
 
 from connector import environment
 from connector.errors import BadInput, TargetFailed
+from connector.transfer.qemu_img import qemu_img
 
 MIB: Final = 1 << 20
 QEMU: Final = "qemu-system-x86_64"
@@ -261,21 +262,14 @@ def _overlay(disk: BootDisk, path: Path) -> Path:
 
 
 def _qemu_img(*words: str, on: Path) -> str:
-    result = subprocess.run(
-        ["qemu-img", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=environment.without_secrets(),
-    )
-    if result.returncode:
+    answer = qemu_img(*words)
+    if answer.trouble:
         raise TargetFailed(
-            f"no copy could be made ({result.stderr.strip()[:300]})",
+            f"no copy could be made ({answer.trouble})",
             on=str(on),
             remedy="check that it is a whole image, and the free space of the temporary directory",
         )
-    return result.stdout
+    return answer.text
 
 
 def _firmware(firmware: str, files: RunDirectory) -> list[str]:

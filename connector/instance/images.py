@@ -9,14 +9,13 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connector import environment, files
+from connector import files
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
 from connector.files import replace
 from connector.instance.disk import Disk
@@ -28,6 +27,7 @@ from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
+from connector.transfer.qemu_img import qemu_img
 from connector.transfer.source import data_ranges
 from connector.transfer.target import RawFileTarget
 
@@ -254,18 +254,9 @@ def _readings(disks: list[Disk]) -> set[str]:
 def _copy(disk: Disk, directory: Path, kind: str) -> Path:
     path = directory / f"{disk.key}.{kind}"
     if kind == "qcow2":
-        order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
-        result = subprocess.run(
-            order,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=environment.without_secrets(),
-        )
-        if result.returncode:
+        if trouble := qemu_img("convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)).trouble:
             raise TargetFailed(
-                f"qemu-img failed ({result.stderr.strip()[:300]})",
+                f"qemu-img failed ({trouble})",
                 on=str(path),
                 remedy="check space and storage of the target, then start the job again",
             )

@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from bisect import bisect_right
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from connector import environment, readable
+from connector import readable
 from connector.errors import BadInput
 from connector.model import Extent
+from connector.transfer.qemu_img import qemu_img
 from connector.transfer.source import first_data
 
 _MAGIC: Final = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"# Di": "vmdk"}
@@ -40,7 +40,7 @@ class DiskImage(Protocol):
 
 
 def open_image(path: Path) -> DiskImage:
-    """The image in a file. Its content decides the format, and not its name."""
+    """The image in a file."""
     form = format_of(path)
     if form == "raw":
         return RawImage(path)
@@ -51,10 +51,15 @@ def open_image(path: Path) -> DiskImage:
 
 
 def format_of(path: Path) -> str:
-    """The format of an image by its content: raw, qcow2 or vmdk. Raises BadInput."""
+    """The format of an image: raw, qcow2 or vmdk. Raises BadInput.
+
+    A file that is called .raw is raw, whatever its guest wrote into its first sector: a guest must not choose how its disk is
+    read. Of other files the content decides.
+    """
     try:
         with open(readable.opened(path, devices=True), "rb") as file:
-            return _MAGIC.get(file.read(4), "raw")
+            content = _MAGIC.get(file.read(4), "raw")
+            return "raw" if path.suffix == ".raw" else content
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
 
@@ -163,17 +168,10 @@ def _map(path: Path, form: str) -> list[_Run] | None:
 
 
 def _qemu(*words: str) -> str:
-    result = subprocess.run(
-        ["qemu-img", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=environment.without_secrets(),
-    )
-    if result.returncode:
-        raise BadInput(f"qemu-img failed ({result.stderr.strip()[:300]})", on=words[-1])
-    return result.stdout
+    answer = qemu_img(*words)
+    if answer.trouble:
+        raise BadInput(f"qemu-img failed ({answer.trouble})", on=words[-1])
+    return answer.text
 
 
 def read_fully(file: int, offset: int, room: memoryview, path: Path) -> None:

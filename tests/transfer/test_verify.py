@@ -173,6 +173,19 @@ def test_an_image_on_top_of_another_is_read_whole(account: Account, image: Path,
         assert check(account, found).equal
 
 
+@pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# Di"])
+def test_a_raw_image_is_raw_whatever_its_guest_wrote_into_the_first_sector(
+    tmp_path: Path, magic: bytes
+) -> None:
+    content = magic + random.Random(1).randbytes(4092)
+    path = tmp_path / "2000.raw"
+    path.write_bytes(content)
+    with closing(open_image(path)) as image:
+        room = bytearray(len(content))
+        image.read_into(0, memoryview(room))
+        assert (image.form, bytes(room)) == ("raw", content)
+
+
 @NEEDS_QEMU
 def test_a_damaged_container_is_bad_input(image: Path, tmp_path: Path) -> None:
     path = convert(image, tmp_path / "x", "-O", "qcow2")
