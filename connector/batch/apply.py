@@ -119,7 +119,7 @@ class Apply:
             self._plane.leave_out(str(parameters["JobId"]), parameters["DiskKey"])
         elif call.action == "TagResources":
             tags = {tag["Key"]: tag["Value"] for tag in parameters["Tag"]}
-            self._plane.tag(str(parameters["ResourceId"][0]), tags)
+            self._plane.tag(parameters["ResourceId"], tags)
 
     def _start(self) -> tuple[list[str], list[Problem], list[Problem]]:
         """Start the jobs that start at once. A job that cannot start now is scheduled."""

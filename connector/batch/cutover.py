@@ -1,21 +1,25 @@
 """A wave is cut over group by group. A group begins only inside its window, and only if all of its machines can be cut over.
 
 Each group is judged alone: one that cannot begin stops only those that wait for it. If a machine fails, no other group begins.
-No state is kept here: after a crash, the next run finds finished groups finished and follows the jobs under way.
+No source is shut down after the window. A cutover that has begun is finished, also one that was stopped.
+No state is kept here: after a crash, the next run finds finished groups finished, runs the hooks that are still owed (`owed`)
+and follows the jobs under way.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from connector import amounts
 from connector.batch import quantities
 from connector.batch.groups import order, ranks
-from connector.batch.hooks import HookRunner
+from connector.batch.hooks import HookFailed, HookRunner
+from connector.batch.interruption import application, interrupted, interrupted_unheard
 from connector.batch.manifest import Happening, Phase
+from connector.batch.owed import OwedHooks, owes
 from connector.batch.parse import Wave
 from connector.batch.plane import JobView, Plane
 from connector.batch.status import counting
@@ -56,6 +60,9 @@ class CutOver:
     ) -> None:
         self._plane, self._wave, self._around, self._told = plane, wave, around, told
         self._clock, self._pause = clock, pause
+        self._owed = OwedHooks(plane, around)
+        self._regardless = False
+        self._resuming: set[str] = set()  # jobs whose cutover had been stopped, until they are started again
         self._names: dict[str, str] = {}
         self._shown: dict[
             str, tuple[str, bool]
@@ -68,26 +75,27 @@ class CutOver:
 
         After an interrupt it raises `Interrupted`, which names what goes on without it.
         """
+        self._regardless = regardless
         try:
-            return self._run(regardless, poll)
+            return self._run(poll)
         except KeyboardInterrupt:
             raise self._interrupted() from None
 
-    def _run(self, regardless: bool, poll: float) -> CutoverResult:
+    def _run(self, poll: float) -> CutoverResult:
         self._names = {source.id: source.name for source in self._plane.sources()}
         names = self._in_order()
+        self._end_owed(names)
         did = False  # whether this very run cut a group over
         while True:
             jobs = self._grouped()
             unfinished = [name for name in names if not _done(jobs.get(name, ()))]
             self._demand_orders(unfinished, jobs)
             free = [name for name in unfinished if not self._waits(name, unfinished)]
-            troubles = {name: why for name in free if (why := self._trouble(name, jobs[name], regardless))}
+            troubles = {name: why for name in free if (why := self._trouble(name, jobs[name]))}
             begun = [name for name in free if name not in troubles]
             if not begun:
                 return self._rest(names, unfinished, list(troubles.values()), did)
             if failed := self._cut(begun, jobs, poll):
-                self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
                 left = [name for name in unfinished if name not in begun]
                 return CutoverResult(self._finished(names), tuple(failed), tuple(map(_label, left)))
             did = True
@@ -109,50 +117,55 @@ class CutOver:
     def _cut(
         self, groups: Sequence[str], jobs: dict[str, list[JobView]], poll: float
     ) -> list[tuple[str, str]]:
-        """Cut these groups over side by side; answer the machines that failed, with their reasons."""
+        """Cut these groups over side by side; answer the machines that failed, with their reasons.
+
+        Everything that can stop a group comes before the first source is asked to shut down.
+        """
         for name in groups:
-            self._begin(name, jobs[name])
+            self._prepare(name, jobs[name])
+        for name in groups:
+            self._announce(name, jobs[name])
         failed = self._follow(groups, poll)
+        if failed:
+            self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
         now = self._grouped()
-        for name in groups:
-            if _done(now.get(name, ())):
-                self._end(name, jobs[name])
+        try:
+            self._end_all({name: jobs[name] for name in groups if _done(now.get(name, ()))})
+        except HookFailed:
+            for machine, why in failed:
+                self._told(f"{machine}: {why}")
+            raise
         return failed
+
+    def _end_owed(self, names: Sequence[str]) -> None:
+        """End the finished groups whose last hooks have not run: they failed, or the command was interrupted."""
+        jobs = {name: group for name, group in self._grouped().items() if _done(group)}
+        owing = [name for name in names if any(owes(job, Phase.AFTER_CUTOVER) for job in jobs.get(name, ()))]
+        self._end_all({name: jobs[name] for name in owing})
+
+    def _end_all(self, jobs: dict[str, list[JobView]]) -> None:
+        """End these groups. A hook that fails keeps no other group from its hooks; then the first failure is raised."""
+        failures: list[HookFailed] = []
+        for name, group in jobs.items():
+            try:
+                self._end(name, group)
+            except HookFailed as hook_failed:
+                failures.append(hook_failed)
+        for failure in failures[1:]:
+            self._told(str(failure))
+        if failures:
+            raise failures[0]
 
     def _finished(self, names: Sequence[str]) -> tuple[str, ...]:
         jobs = self._grouped()
         return tuple(_label(name) for name in names if jobs.get(name) and _done(jobs[name]))
 
     def _interrupted(self) -> Interrupted:
-        """The control plane goes on with every cutover that it was asked for."""
-        watch = f"watch: connector batch status {self._wave.file} --watch"
         try:
             jobs = [job for group in self._grouped().values() for job in group]
         except ConnectorError as silent:
-            text = "no longer watching; what was asked for goes on in the control plane, which does not say how far it is"
-            return Interrupted(f"{text}: {silent.what}", remedy=watch)
-        running = [job for job in jobs if job.cut_over and job.status == "Running"]
-        if not running:
-            return Interrupted(
-                "stopped; no cutover of the wave is under way",
-                remedy="the same command goes on where it was",
-            )
-        names = ", ".join(self._machine(job) for job in running)
-        down = [f"{self._machine(job)}: {job.down}" for job in running if job.down]
-        return Interrupted(
-            "; ".join([f"no longer watching; the cutover of {names} goes on in the control plane", *down]),
-            remedy=f"{watch}; take back: {self._way_back(running)}",
-        )
-
-    def _way_back(self, running: Sequence[JobView]) -> str:
-        """The commands that take these cutovers back. A running job is stopped first; an application goes back as one."""
-        united = [name for name in dict.fromkeys(job.group for job in running) if self._orders.get(name)]
-        alone = [job.name for job in running if not self._orders.get(job.group)]
-        commands = [f"connector application rollback {self._application(name)}" for name in united]
-        if alone:
-            commands.append(f"connector job rollback {' '.join(alone)}")
-        names = " ".join(job.name for job in running)
-        return f"connector job stop {names}, then {', '.join(commands)}"
+            return interrupted_unheard(self._wave, silent)
+        return interrupted(self._wave, jobs, self._machine)
 
     def _in_order(self) -> list[str]:
         """The names of the groups, each after all that it waits for. "" is first: the machines without a group."""
@@ -181,11 +194,18 @@ class CutOver:
                 text = f"shutdownOrder of group {name} does not say when it is shut down"
                 raise Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
 
-    def _trouble(self, group: str, jobs: Sequence[JobView], regardless: bool) -> Conflict | None:
+    def _trouble(self, group: str, jobs: Sequence[JobView]) -> Conflict | None:
         """Why this group cannot begin: its window, or a machine whose cutover is not possible."""
-        if not regardless and (closed := self._closed(group)):
+        if closed := self._closed(group):
             return closed
-        return next((self._stuck(job) for job in jobs if job.status in _STUCK), None)
+        stuck = (job for job in jobs if job.status in _STUCK and not _was_stopped(job))
+        return next(map(self._stuck, stuck), None) or next(map(self._early, filter(_first_run, jobs)), None)
+
+    def _early(self, job: JobView) -> Conflict:
+        remedy = (
+            f"wait for it: `connector batch status {self._wave.file} --watch`, then run the cutover again"
+        )
+        return Conflict("its first run is not over", on=self._machine(job), remedy=remedy)
 
     def _stuck(self, job: JobView) -> Conflict:
         """Why no cutover of a job can begin, with the command that helps."""
@@ -206,6 +226,9 @@ class CutOver:
         return min({self._machine(job) for job in jobs} - set(self._ranks(group, jobs)), default="")
 
     def _closed(self, group: str) -> Conflict | None:
+        """Why no cutover of the group may begin at this moment: its window, unless the windows are ignored."""
+        if self._regardless:
+            return None
         subject = f"group {group}" if group else self._wave.name
         window, now = self._wave.window(group), self._clock()
         if window is None:
@@ -219,22 +242,36 @@ class CutOver:
             return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")
         return None
 
-    def _begin(self, group: str, jobs: Sequence[JobView]) -> None:
+    def _prepare(self, group: str, jobs: Sequence[JobView]) -> None:
+        """All that comes before the cutover. Raises what stops it; then nothing has begun."""
         machines = [self._machine(job) for job in jobs]
         if self._orders.get(group):
             places = self._ranks(group, jobs)
             unfinished = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
-            self._plane.unite(self._application(group), unfinished)
+            self._plane.unite(application(self._wave, group), unfinished)
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
+        self._owed.owe(Phase.AFTER_CUTOVER, [job.id for job in jobs], group)
+        self._resuming |= {job.id for job in jobs if _was_stopped(job)}
+
+    def _announce(self, group: str, jobs: Sequence[JobView]) -> None:
+        machines = [self._machine(job) for job in jobs]
         self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
         self._told(f"{_label(group)}: cutover of {amounts.plural(len(machines), 'machine')} begins")
-        self._ask(group, jobs)
 
-    def _application(self, group: str) -> str:
-        return f"{self._wave.name}.{group}"
+    def _ask_each(self, groups: Sequence[str], jobs: Mapping[str, Sequence[JobView]]) -> None:
+        for name in groups:
+            self._ask(name, jobs.get(name, ()))
 
     def _ask(self, group: str, jobs: Sequence[JobView]) -> None:
-        """Ask for the cutover of waiting jobs. If a delta begins at this moment, wait for it and ask again."""
+        """Ask for the cutover of waiting jobs, and start those whose cutover was stopped.
+
+        If a delta begins at this moment, wait for it and ask again.
+        """
+        for job in jobs:
+            if self._resumes(job):
+                self._resume(job)
+        if self._closed(group):
+            return
         if self._orders.get(group):
             self._ask_all(group, jobs)
             return
@@ -245,22 +282,35 @@ class CutOver:
             try:
                 self._plane.cut_over(job.id, final_sync=cutover.finalSync if cutover else True)
                 self._told(f"{self._machine(job)}: cutover asked for")
-            except Conflict as refused:
+            except (Conflict, NotFound) as refused:  # NotFound: somebody has just deleted it
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
+
+    def _resumes(self, job: JobView) -> bool:
+        return job.status == "Stopped" and job.id in self._resuming
+
+    def _resume(self, job: JobView) -> None:
+        """Start a job whose cutover was stopped, once: if somebody stops it again, it stays stopped."""
+        try:
+            self._plane.start(job.id)
+        except (Conflict, NotFound) as refused:
+            self._told(f"{self._machine(job)}: not yet: {refused.what}")
+            return
+        self._resuming.discard(job.id)
+        self._told(f"{self._machine(job)}: its stopped cutover goes on")
 
     def _ask_all(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of an application as soon as all of its jobs wait."""
         if {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
             return
         try:
-            self._plane.cut_over_all(self._application(group))
+            self._plane.cut_over_all(application(self._wave, group))
             self._told(f"{_label(group)}: cutover asked for, all or none")
-        except Conflict as refused:
+        except (Conflict, NotFound) as refused:
             self._told(f"{_label(group)}: not yet: {refused.what}")
 
     def _settled(self, group: str) -> bool:
         """Whether the group, if it is an application, can no longer be rolled back."""
-        return not self._orders.get(group) or self._plane.settled(self._application(group))
+        return not self._orders.get(group) or self._plane.settled(application(self._wave, group))
 
     def _follow(self, groups: Sequence[str], poll: float) -> list[tuple[str, str]]:
         """Wait until every machine of the groups is finished or has failed; answer those that failed.
@@ -269,8 +319,12 @@ class CutOver:
         """
         told_jobs: set[str] = set()
         silence = Silence(self._told, self._clock)
+        asked = False
         while groups:
             try:
+                if not asked:
+                    self._ask_each(groups, self._grouped())
+                    asked = True
                 failed = self._look(groups, told_jobs)
                 silence.heard()
                 if failed is not None:
@@ -281,7 +335,10 @@ class CutOver:
         return []
 
     def _look(self, groups: Sequence[str], told_jobs: set[str]) -> list[tuple[str, str]] | None:
-        """The failures when all jobs are over, else None. Waiting jobs are asked. `told_jobs`: jobs whose end was printed."""
+        """The failures when all jobs are over, else None. Waiting jobs are asked. `told_jobs`: jobs whose end was printed.
+
+        A job whose cutover has not begun when the window closes is over too: it is not asked any more.
+        """
         grouped = self._grouped()
         jobs = [job for name in groups for job in grouped.get(name, ())]
         for job in jobs:
@@ -289,13 +346,17 @@ class CutOver:
                 told_jobs.add(job.id)
                 self._told(f"{self._machine(job)}: finished, image {job.image}")
             self._tell_state(job)
-        rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
+        closed = {name for name in groups if self._closed(name)}
+        late = {job.id for name in closed for job in grouped.get(name, ()) if not job.cut_over}
+        rests = all(self._rests(job) or job.id in late for job in jobs)
         if rests and all(map(self._settled, groups)):
             jobs = [job for name in groups for job in self._grouped().get(name, ())]
             return [(self._machine(job), _why(job)) for job in jobs if job.status in _STUCK]
-        for name in groups:
-            self._ask(name, grouped.get(name, ()))
+        self._ask_each(groups, grouped)
         return None
+
+    def _rests(self, job: JobView) -> bool:
+        return job.status == "Finished" or (job.status in _STUCK and not self._resumes(job))
 
     def _tell_state(self, job: JobView) -> None:
         """One line when a cutover under way reaches another state, or when its source goes down."""
@@ -306,7 +367,7 @@ class CutOver:
 
     def _end(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]
-        self._around.run(Phase.AFTER_CUTOVER, group, machines)
+        self._owed.run(Phase.AFTER_CUTOVER, [job.id for job in jobs], machines, group)
         self._around.notify(Happening.GROUP_FINISHED, group, machines)
         self._told(f"{_label(group)}: finished")
 
@@ -318,6 +379,16 @@ def _why(job: JobView) -> str:
     if job.rolled_back and not job.error:
         return _BACK
     return "; ".join(filter(None, (job.down, job.error or job.state)))
+
+
+def _was_stopped(job: JobView) -> bool:
+    """Whether its cutover began and was stopped. It goes on when the job is started."""
+    return job.status == "Stopped" and job.cut_over
+
+
+def _first_run(job: JobView) -> bool:
+    """Whether it runs and has no image of an earlier run, so its run is no delta."""
+    return job.status == "Running" and not job.cut_over and not any(run.image for run in job.runs)
 
 
 def _done(jobs: Sequence[JobView]) -> bool:

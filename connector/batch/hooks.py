@@ -82,12 +82,19 @@ class HookRunner:
             for header, variable in notification.webhook.headersFromEnvironment.items():
                 yield ("notifications", n, "webhook", "headersFromEnvironment", header), variable
 
+    def has(self, phase: Phase, group: str = "") -> bool:
+        """Whether the phase has hooks for this group."""
+        return any(self._of(phase, group))
+
+    def _of(self, phase: Phase, group: str) -> Iterator[Hook]:
+        for hook in self._wave.manifest.hooks:
+            if hook.phase is phase and (not hook.groups or group in hook.groups):
+                yield hook
+
     def run(self, phase: Phase, group: str = "", machines: Sequence[str] = ()) -> None:
         """Run every hook of the phase, in the manifest's order. Raises `HookFailed` for a hook that must not fail."""
         event = HookEvent(self._wave.name, phase.value, group, tuple(machines))
-        for hook in self._wave.manifest.hooks:
-            if hook.phase is not phase or (hook.groups and group not in hook.groups):
-                continue
+        for hook in self._of(phase, group):
             try:
                 self._carry_out(hook, event)
             except ConnectorError as failed:

@@ -196,7 +196,9 @@ class CutoverWindow(ManifestPart):
     """When a cutover may begin. Moments without an offset are in `timeZone`."""
 
     start: Moment = Field(description="ISO 8601, e.g. `2026-12-05T22:00`.")
-    end: Moment = Field(description="No group begins after it. A cutover that has begun is finished.")
+    end: Moment = Field(
+        description="No source is shut down after it. A machine whose cutover has begun is finished."
+    )
 
 
 class CutoverSection(ManifestPart):

@@ -74,9 +74,8 @@ class SmcPlane:
         ]
 
     def jobs_by_id(self, ids: Sequence[str]) -> Sequence[JobView]:
-        parts = [list(ids[start : start + PAGE]) for start in range(0, len(ids), PAGE)]
         pages = self._pool.map(
-            lambda part: self._call("DescribeReplicationJobs", JobId=part, PageSize=PAGE), parts
+            lambda part: self._call("DescribeReplicationJobs", JobId=part, PageSize=PAGE), _parts(ids)
         )
         return [_job(row) for page in pages for row in _rows(page, "ReplicationJobs", "ReplicationJob")]
 
@@ -106,9 +105,10 @@ class SmcPlane:
     def leave_out(self, job: str, disk_keys: Sequence[int]) -> None:
         self._call("SetReplicationJobDisks", JobId=job, DiskKey=list(disk_keys))
 
-    def tag(self, job: str, tags: Mapping[str, str]) -> None:
+    def tag(self, jobs: Sequence[str], tags: Mapping[str, str]) -> None:
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-        self._call("TagResources", ResourceType="replicationjob", ResourceId=[job], Tag=listed)
+        for part in _parts(jobs):
+            self._call("TagResources", ResourceType="replicationjob", ResourceId=part, Tag=listed)
 
     def start(self, job: str) -> None:
         self._call("StartReplicationJob", JobId=job)
@@ -152,6 +152,11 @@ class SmcPlane:
             for row in _rows(page, plural, singular):
                 rows.setdefault(str(row[name]), row)
         return list(rows.values())
+
+
+def _parts(ids: Sequence[str]) -> list[list[str]]:
+    """As many ids as one call takes, part by part."""
+    return [list(ids[start : start + PAGE]) for start in range(0, len(ids), PAGE)]
 
 
 def _rows(page: Json, plural: str, singular: str) -> list[Any]:

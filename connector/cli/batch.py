@@ -25,6 +25,7 @@ from connector.batch.document import MAX_BYTES
 from connector.batch.earlier import finished_elsewhere
 from connector.batch.hooks import HookRunner
 from connector.batch.manifest import Happening, Phase
+from connector.batch.owed import OwedHooks, owes
 from connector.batch.parse import Wave, check_time, parse
 from connector.batch.plan import WavePlan, plan
 from connector.batch.plane import Plane
@@ -128,7 +129,7 @@ def apply(client: SmcClient, file: Path, as_json: bool) -> None:
             plan = _planned(wave, plane)
             if plan.problems:
                 raise ManifestRefused(wave.file, plan.problems)
-            applied = _apply(plane, plan, around, as_json)
+            applied = carry_out_plan(plane, plan, around, as_json)
     view.print_applied(plan, applied, as_json)
     if applied.failures:
         raise click.exceptions.Exit(FAILED)
@@ -317,8 +318,11 @@ def cutover_code(result: CutoverResult) -> int:
     return Conflict.exit_code if result.not_begun else 0
 
 
-def _apply(plane: Plane, plan: WavePlan, around: HookRunner, as_json: bool) -> Applied:
-    """Apply the plan, with its hooks if there is something to do."""
+def carry_out_plan(plane: Plane, plan: WavePlan, around: HookRunner, as_json: bool) -> Applied:
+    """Apply the plan, with its hooks if there is something to do. An after-apply hook that is owed runs first."""
+    owed = OwedHooks(plane, around)
+    if steps := {step.job.id: step for step in plan.steps if step.job and owes(step.job, Phase.AFTER_APPLY)}:
+        owed.run(Phase.AFTER_APPLY, list(steps), [step.machine for step in steps.values()])
     if plan.empty:
         return Applied()
     machines = [step.machine for step in plan.pending]
@@ -328,7 +332,9 @@ def _apply(plane: Plane, plan: WavePlan, around: HookRunner, as_json: bool) -> A
     if applied.failures:
         around.notify(Happening.FAILED, machines=machines, detail=applied.failures[0].what)
         return applied
-    around.run(Phase.AFTER_APPLY, machines=machines)
+    jobs = [*applied.created, *applied.changed]
+    owed.owe(Phase.AFTER_APPLY, jobs)
+    owed.run(Phase.AFTER_APPLY, jobs, machines)
     around.notify(Happening.APPLIED, machines=machines)
     return applied
 
