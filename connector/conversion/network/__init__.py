@@ -1,0 +1,1 @@
+"""What must change in a Linux guest so that its network cards keep their names and get addresses on another hypervisor."""

@@ -1,0 +1,142 @@
+"""Plans what must change in a Linux guest, so that it has its network at the first boot on another hypervisor.
+
+The names of the cards stay, so that no setting that uses them has to be rewritten. Matches by what the target does not have
+(MAC, place, driver) become matches by name. In the mode `dhcp` the first card asks DHCP besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from connector.conversion.changes import FileChange, Plan
+from connector.conversion.network import (
+    ifcfg,
+    ifupdown,
+    link_files,
+    netplan,
+    network_manager,
+    networkd,
+    sections,
+    udev_rules,
+)
+from connector.conversion.network.cards import Card, NameClaim, NamedCard, Naming, assign, is_kernel_name
+from connector.conversion.network.texts import GuestTexts
+from connector.offline.window import Files
+
+_NAMES_OF_THE_KERNEL: Final = "net.ifnames=0"
+
+
+class NetworkMode(StrEnum):
+    """What becomes of the addresses."""
+
+    KEEP = "keep"  # addresses, routes and DNS stay with the card of the same order
+    DHCP = "dhcp"  # the first card asks DHCP; the others stay as they are
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """`initramfs_files`: the changes of `plan` that udev in the initramfs has to see too, since it may name cards first."""
+
+    plan: Plan
+    initramfs_files: tuple[FileChange, ...] = ()
+
+
+class Format(Protocol):
+    """How one program keeps the settings of network cards. The modules below are such formats."""
+
+    def claims(self, texts: GuestTexts) -> list[NameClaim]:
+        """The names of cards, with the MACs that the files bind them to."""
+
+    def match_by_name(self, texts: GuestTexts, naming: Naming) -> None:
+        """Plan that cards are matched by name where they are matched by what the target does not have."""
+
+    def ask_dhcp(self, texts: GuestTexts, card: NamedCard, naming: Naming) -> None:
+        """Plan that this card asks DHCP."""
+
+
+FORMATS: Final[tuple[Format, ...]] = (ifupdown, netplan, network_manager, ifcfg, networkd)
+
+
+def plan(
+    files: Files,
+    cards: Sequence[Card],
+    *,
+    mode: NetworkMode,
+    keeps_macs: bool,
+    command_lines: Sequence[str] = (),
+) -> NetworkPlan:
+    """The plan for a guest whose root is `files`. `cards`: all of the machine, in VMware's order.
+
+    `keeps_macs`: the target's cards have the MACs of `cards`. `command_lines`: of the kernels in the boot loader's configuration.
+    Raises nothing about what the guest holds.
+    """
+    texts = GuestTexts(files)
+    kernel_names = _keeps_kernel_names(texts, command_lines)
+    claims = [*udev_rules.claims(texts), *link_files.claims(texts)]
+    claims += [claim for each in FORMATS for claim in each.claims(texts)]
+    naming = assign(claims, cards, keeps_macs=keeps_macs, kernel_names=kernel_names, note=texts.note)
+    udev_rules.match_by_name(texts, naming)
+    link_files.match_by_name(texts, naming)
+    for each in FORMATS:
+        each.match_by_name(texts, naming)
+    if mode is NetworkMode.DHCP:
+        _ask_dhcp(texts, naming, len(cards))
+    _keep_names(texts, naming, cards, kernel_names)
+    changes = texts.plan()
+    return NetworkPlan(changes, tuple(change for change in changes.changes if _is_for_udev(change)))
+
+
+def _keeps_kernel_names(texts: GuestTexts, command_lines: Sequence[str]) -> bool:
+    said = [_NAMES_OF_THE_KERNEL in line.split() for line in command_lines]
+    return bool(said and all(said)) or link_files.keeps_kernel_names(texts)
+
+
+def _ask_dhcp(texts: GuestTexts, naming: Naming, count: int) -> None:
+    first = next((card for card in naming.cards if card.card.order == 0), None)
+    if first is not None:
+        for each in FORMATS:
+            each.ask_dhcp(texts, first, naming)
+    elif count == 1:
+        network_manager.ask_dhcp_unnamed(texts)
+    changed = {change.path for change in texts.plan().changes}
+    resolver = texts.read("/etc/resolv.conf") if changed else None
+    lines = sections.split(resolver or "")
+    if any(line.startswith("nameserver") for line in lines) and not any(
+        line.startswith("#") for line in lines
+    ):
+        texts.note(
+            "/etc/resolv.conf was kept: nothing says that a program writes it, and it may name servers of the old network"
+        )
+
+
+def _keep_names(texts: GuestTexts, naming: Naming, cards: Sequence[Card], kernel_names: bool) -> None:
+    """Give the names that no file of the guest gives, and that the kernel would not give by itself."""
+    knows_links = link_files.knows_links(texts)
+    is_by_link = knows_links and (naming.keeps_macs or len(cards) == 1)
+    claims = [*udev_rules.claims(texts), *(claim for each in FORMATS for claim in each.claims(texts))]
+    given = {claim.name for claim in claims if claim.gives}
+    given |= {c.name for c in link_files.claims(texts) if c.gives and knows_links and (c.mac or is_by_link)}
+    wanted = [
+        named
+        for named in naming.cards
+        if named.is_used
+        and named.name not in given
+        and not (kernel_names and named.name == f"eth{named.card.order}")
+    ]
+    moved = [c.name for c in wanted if is_kernel_name(c.name) and c.name != f"eth{c.card.order}"]
+    if moved:
+        texts.note(
+            f"{', '.join(moved)} may not be the card of that number on the target; check the addresses after the first start"
+        )
+    if is_by_link:
+        for named in wanted:
+            link_files.write(texts, named, keeps_macs=naming.keeps_macs)
+    else:
+        udev_rules.write(texts, wanted, keeps_macs=naming.keeps_macs)
+
+
+def _is_for_udev(change: FileChange) -> bool:
+    return change.path.startswith(f"{udev_rules.FOLDER}/") or change.path.endswith(".link")
