@@ -1,6 +1,7 @@
 """`connector machine` starts images in QEMU: `check` reports how far one comes, `run` gives you its console.
 
 Both start a copy that is thrown away; the image is only read. The machine's network ends in QEMU.
+The commands that convert are in `cli.conversion`.
 """
 
 from __future__ import annotations
@@ -9,41 +10,31 @@ import json
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 
 from connector import environment
+from connector.cli import machine_image
+from connector.cli.conversion import convert, plan
 from connector.cli.options import JSON
-from connector.cloud import machine_files
 from connector.conversion import boot_check as checks
 from connector.conversion.console import BootOutcome
 from connector.conversion.virtual_machine import (
     MIB,
-    BootDisk,
     Hardware,
     RunDirectory,
     accelerator,
     command,
     copies,
-    other_files,
     require_tools,
 )
 from connector.errors import BadInput, BootFailed
-from connector.transfer.image import format_of
 
 _MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
-_FORMATS: Final = ("raw", "qcow2", "vmdk", "vpc", "vhdx")
 _LEAST_MEMORY: Final = 512 * MIB
 
-_IMAGE = click.argument("image", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
-_FIRMWARE = click.option(
-    "--firmware",
-    type=click.Choice(("bios", "efi")),
-    help="Default: as machine.json beside the image says, else bios.",
-)
 _MEMORY = click.option(
     "--memory", type=click.IntRange(128), metavar="MIB", help="Default: as the source had, at most 4096."
 )
@@ -52,12 +43,16 @@ _CPUS = click.option("--cpus", type=click.IntRange(1, 64), default=1, show_defau
 
 @click.group()
 def machine() -> None:
-    """Start images in QEMU, from a copy that is thrown away."""
+    """Start images in QEMU, and convert them so that they start. The image itself is only read."""
+
+
+machine.add_command(plan)
+machine.add_command(convert)
 
 
 @machine.command()
-@_IMAGE
-@_FIRMWARE
+@machine_image.IMAGE
+@machine_image.FIRMWARE
 @_MEMORY
 @_CPUS
 @click.option(
@@ -117,8 +112,8 @@ def check(
 
 
 @machine.command()
-@_IMAGE
-@_FIRMWARE
+@machine_image.IMAGE
+@machine_image.FIRMWARE
 @_MEMORY
 @_CPUS
 def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus: int) -> None:
@@ -142,50 +137,10 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
 
 def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, cpus: int) -> Hardware:
     require_tools(firmware or "bios")
-    hardware = _described(image[0]) if len(image) == 1 and image[0].is_dir() else _of_files(image)
-    return replace(
-        hardware,
-        firmware=firmware or hardware.firmware,
-        memory=memory * MIB if memory else min(max(hardware.memory, _LEAST_MEMORY), _MOST_MEMORY),
-        cpus=cpus,
-    )
-
-
-def _described(directory: Path) -> Hardware:
-    machine = machine_files.read(directory)
-    if machine is None:
-        raise BadInput(
-            f"has no {machine_files.NAME}",
-            on=str(directory),
-            remedy="name the image's disk files, the one to start from first",
-        )
-    disks = tuple(_whole(BootDisk(directory / disk.file, disk.format)) for disk in machine.disks)
-    macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
-    return Hardware(disks, machine.firmware, machine.memory, macs=macs)
-
-
-def _of_files(files: Sequence[Path]) -> Hardware:
-    return Hardware(tuple(_disk(file) for file in files))
-
-
-def _disk(path: Path) -> BootDisk:
-    return _whole(BootDisk(path, format_of(path)))
-
-
-def _whole(disk: BootDisk) -> BootDisk:
-    """Raises BadInput for an image that reads other files: whoever made it would choose which files of this computer."""
-    if disk.format not in _FORMATS:
-        raise BadInput(
-            f"format {disk.format!r} is not known", on=str(disk.path), remedy=f"use {', '.join(_FORMATS)}"
-        )
-    format_of(disk.path)  # it can be read
-    if others := other_files(disk):
-        raise BadInput(
-            f"is not whole: it reads {others[0]}",
-            on=str(disk.path),
-            remedy="make a whole image of it with qemu-img convert, if you trust it",
-        )
-    return disk
+    described = machine_image.read(image, firmware)
+    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
+    memory = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
+    return Hardware(described.disks, described.machine.firmware, memory, cpus, macs)
 
 
 def _pattern(marker: str | None) -> re.Pattern[str] | None:

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "group": "Workgroups: sources that belong together.",
     "init": "Write an appliance's configuration with a comment for every key.",
     "job": "Migration jobs: create, start, watch, cut over.",
-    "machine": "Start images in QEMU, from a copy that is thrown away.",
+    "machine": "Start images in QEMU, and convert them so that they start.",
     "migrate": "Migrate machines while they run.",
     "record": "Write down what vCenter answers, without names, addresses and secrets, into DIR.",
     "source": "Migration sources: machines that appliances have registered.",

@@ -222,17 +222,18 @@ def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport
 
 
 @contextmanager
-def scratch_directory() -> Iterator[Path]:
+def scratch_directory(home: Path | None = None, prefix: str = _PREFIX) -> Iterator[Path]:
     """A directory for one start. Those of starts that were killed are removed first: nobody holds their lock any more.
 
+    `home`: where it is made; None: in the temporary directory.
     It is made and locked while the directory above it is locked, so that nobody takes a new one for an abandoned one.
     """
-    home = Path(tempfile.gettempdir())
+    home = home or Path(tempfile.gettempdir())
     with _locked(home):
-        for old in home.glob(f"{_PREFIX}*"):
+        for old in home.glob(f"{prefix}*"):
             if _is_abandoned(old):
                 shutil.rmtree(old, ignore_errors=True)
-        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
+        directory = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
         lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:

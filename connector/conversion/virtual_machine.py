@@ -121,7 +121,7 @@ def started(hardware: Hardware, directory: Path, accel: str) -> Iterator[Virtual
 def copies(hardware: Hardware, files: RunDirectory) -> list[Path]:
     """An overlay for each disk. Nothing is ever written to the disks. Raises TargetFailed."""
     return [
-        _overlay(disk, files.directory / f"disk-{place}.qcow2") for place, disk in enumerate(hardware.disks)
+        overlay(disk, files.directory / f"disk-{place}.qcow2") for place, disk in enumerate(hardware.disks)
     ]
 
 
@@ -255,7 +255,8 @@ def other_files(disk: BootDisk) -> list[str]:
     return [name for name in named if name and Path(name).name != disk.path.name]
 
 
-def _overlay(disk: BootDisk, path: Path) -> Path:
+def overlay(disk: BootDisk, path: Path) -> Path:
+    """A new overlay of a disk, whose bytes it shows until something is written. Raises TargetFailed."""
     base = str(disk.path.resolve())
     _qemu_img("create", "-q", "-f", "qcow2", "-F", disk.format, "-b", base, str(path), on=disk.path)
     return path

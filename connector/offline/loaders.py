@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from connector.offline.window import Files, Missing, UnreadableStructure
@@ -43,6 +43,9 @@ _PLACE: Final = re.compile(
 _WITHIN: Final = re.compile(rf"(?:^|[\s\"'=,:;({{|])({_PLACE.pattern})(?=$|[\s\"'\\,:;)}}|])")
 #: A kernel's root by the number of its device, as LILO writes it: root=802, root=8:2.
 _NUMBERED: Final = re.compile(r"\broot=(?:0x)?([0-9a-fA-F]{3,4}|\d+:\d+)(?=$|[\s\"'])")
+#: Where a device may be named as UUID=...: the first word of these tables, and after these words of a kernel's command line.
+_TABLES: Final = ("/etc/fstab", "/etc/crypttab")
+_TAGGED: Final = re.compile(r"\b(?:root|resume|RESUME)=$")
 _TITLE: Final = re.compile(r"\s*(?:menuentry|submenu|title|menu\s+label)\s", re.IGNORECASE)
 
 
@@ -94,6 +97,27 @@ def places(text: str) -> list[str]:
         devices |= dict.fromkeys(match[1] for match in _WITHIN.finditer(words))
         devices |= dict.fromkeys(f"root={match[1]}" for match in _NUMBERED.finditer(words))
     return list(devices)
+
+
+def renamed(text: str, names: Mapping[str, str], path: str) -> str:
+    """The text with each of these devices named by its UUID, where `places` sees them. `names`: UUID by device."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line if _TITLE.match(line) else _renamed(line, names, path) for line in lines)
+
+
+def _renamed(line: str, names: Mapping[str, str], path: str) -> str:
+    comment = re.search(r"(?:^|\s)#", line)
+    end = comment.start() if comment else len(line)
+
+    def by_uuid(match: re.Match[str]) -> str:
+        device, before = match[1], line[: match.start(1)]
+        if device not in names:
+            return match[0]
+        takes_tag = (path in _TABLES and not before.strip()) or _TAGGED.search(before)
+        name = f"UUID={names[device]}" if takes_tag else f"/dev/disk/by-uuid/{names[device]}"
+        return match[0][: match.start(1) - match.start()] + name
+
+    return _WITHIN.sub(by_uuid, line[:end]) + line[end:]
 
 
 def _listed(files: Files, folder: str, patterns: tuple[str, ...]) -> Sequence[str | UnreadableFolder]:

@@ -1,0 +1,86 @@
+"""`connector machine plan` and `convert`: what a guest needs to start on virtio hardware, and a copy that has it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from connector.cli import machine_image
+from connector.cli.machine_image import MachineImage
+from connector.cli.options import JSON
+from connector.conversion import conversion
+from connector.conversion.conversion import ConversionPlan, GuestImage
+from connector.names import visible
+
+
+@click.command()
+@machine_image.IMAGE
+@machine_image.FIRMWARE
+@JSON
+def plan(image: tuple[Path, ...], firmware: str | None, as_json: bool) -> None:
+    """Show what a conversion of IMAGE would change, so that its guest starts on virtio hardware. The image is only read.
+
+    The guest's file systems are read inside a virtual machine of libguestfs. No program of the guest runs.
+
+    \b
+    connector machine plan images/web-01
+
+    \b
+    Exit codes: 0 the plan; 5 the guest cannot be converted; 2 a file or a tool is missing.
+    """
+    described = machine_image.read(image, firmware)
+    _show(conversion.planned(_guest(described), Path(tempfile.gettempdir())), as_json)
+
+
+@click.command()
+@machine_image.IMAGE
+@machine_image.FIRMWARE
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new directory for the converted image.",
+)
+@JSON
+def convert(image: tuple[Path, ...], firmware: str | None, target: Path, as_json: bool) -> None:
+    """Write a converted copy of IMAGE to a new directory. The image is only read.
+
+    The directory has the disks as qcow2, machine.json, and conversion.json with every change. It appears when everything is
+    done. A guest that needs no change is not copied.
+
+    \b
+    connector machine convert images/web-01 --to converted/web-01
+
+    \b
+    Exit codes: 0 converted, or nothing has to change; 5 the guest cannot be converted; 9 no space; 11 DIR exists; 2 a file or a
+    tool is missing.
+    """
+    described = machine_image.read(image, firmware)
+    made = conversion.convert(_guest(described), described.machine, target)
+    _show(made, as_json)
+    if not as_json:
+        nothing = "nothing was written: the image can be used as it is"
+        click.echo(nothing if made.plan.is_empty else f"written to {target}")
+
+
+def _guest(image: MachineImage) -> GuestImage:
+    return GuestImage(image.name, image.disks, image.machine.firmware)
+
+
+def _show(conversion_plan: ConversionPlan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(conversion_plan.to_json()))
+        return
+    plan_of_guest = conversion_plan.plan
+    lines = [f"{change.path}: {change.why}" for change in plan_of_guest.changes]
+    lines += [f"{append.path}: {append.why}" for append in plan_of_guest.appends]
+    lines += ["nothing has to change"] if plan_of_guest.is_empty else []
+    lines += [f"note: {note}" for note in plan_of_guest.notes]
+    click.echo(visible(conversion_plan.system))
+    for line in lines:
+        click.echo(f"  {visible(line)}")

@@ -1,0 +1,239 @@
+"""Converts copies of a guest's disks, as a whole or not at all: the disks that were copied from the source are only read.
+
+The guest is changed in overlays. When every change is made, and planning again shows that nothing is left to do, whole images are
+written from the overlays into a new directory, which then gets its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from connector import files
+from connector.cloud import machine_files
+from connector.cloud.machine_files import ImageDisk, MachineDescription
+from connector.conversion import linux
+from connector.conversion.boot_check import scratch_directory
+from connector.conversion.changes import ChangePlan
+from connector.conversion.guest_disks import GuestDisks, GuestSystem, opened
+from connector.conversion.linux import LinuxGuest
+from connector.conversion.virtual_machine import BootDisk, accelerator, overlay
+from connector.errors import Conflict, Ineligible, TargetFailed, TargetFull
+from connector.transfer.qemu_img import qemu_img
+
+REPORT: Final = "conversion.json"
+FORMAT: Final = "qcow2"  # of converted images
+_ROOM: Final = 64 << 20  # bytes that a conversion needs beside its changes
+_SPACE: Final = "make room, then run the same command again"
+_PREFIX: Final = ".connector-conversion-"
+_ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    """The disks of a guest, the system disk first, and the machine that they belong in."""
+
+    name: str
+    disks: tuple[BootDisk, ...]
+    firmware: str = "bios"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """The plan for one guest. `system`: its name, such as "Debian GNU/Linux 12"."""
+
+    system: str
+    plan: ChangePlan
+
+    def to_json(self) -> dict[str, object]:
+        return {"system": self.system, **self.plan.to_json()}
+
+
+def planned(image: GuestImage, scratch: Path) -> ConversionPlan:
+    """What a conversion would change. The disks are only read. `scratch`: where temporary files may be.
+
+    Raises BadInput without the tools, Ineligible for a guest that cannot be converted, TargetFull when its /boot is full.
+    """
+    with (
+        scratch_directory(scratch, _PREFIX) as home,
+        _mounted(image, image.disks, home, writable=False) as (guest, system),
+    ):
+        return ConversionPlan(str(system), _plan(image, guest, system))
+
+
+def convert(image: GuestImage, machine: MachineDescription, target: Path) -> ConversionPlan:
+    """Make converted images in the directory `target`, which must not exist. Without need for a change nothing is made.
+
+    Raises as `planned` does; Conflict when `target` exists, TargetFailed when a tool fails.
+    """
+    if target.exists():
+        raise _exists(target)
+    with _translated(target), scratch_directory(target.parent.resolve(), _PREFIX) as home:
+        _require_space(home, _ROOM)
+        copies = tuple(
+            BootDisk(overlay(disk, home / f"disk-{place}.qcow2"), "qcow2")
+            for place, disk in enumerate(image.disks)
+        )
+        conversion = _changed(image, copies, home)
+        if not conversion.plan.is_empty:
+            _put(copies, machine, conversion, home / "draft", target)
+        return conversion
+
+
+@contextmanager
+def _translated(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise TargetFull("no space is left", on=str(target.parent), remedy=_SPACE) from error
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another conversion was faster
+            raise _exists(target) from error
+        raise TargetFailed(
+            f"cannot be written ({error.strerror})",
+            on=str(target),
+            remedy="check the directory, then run again",
+        ) from error
+
+
+def _exists(target: Path) -> Conflict:
+    return Conflict("is already there", on=str(target), remedy="name another directory, or move it away")
+
+
+def _require_space(directory: Path, needed: int) -> None:
+    """QEMU stops for ever when the space ends under it. So there must be enough before it writes."""
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise TargetFull(
+            f"{needed >> 20} MiB are needed, and {free >> 20} MiB are free",
+            on=str(directory.parent),
+            remedy=_SPACE,
+        )
+
+
+def _changed(image: GuestImage, copies: Sequence[BootDisk], home: Path) -> ConversionPlan:
+    """Change the copies, and prove that nothing is left to do."""
+    with _mounted(image, copies, home, writable=True) as (guest, system):
+        plan = _plan(image, guest, system)
+        if not plan.is_empty:
+            _require_space(home, plan.size + _ROOM)
+            _apply(plan, guest)
+            left = _plan(image, guest, system)
+            if not left.is_empty:
+                paths = [change.path for change in left.changes] + [append.path for append in left.appends]
+                raise TargetFailed(
+                    f"after the conversion {', '.join(paths[:5])} would still have to change",
+                    on=image.name,
+                    remedy="report this, with the output of `connector machine plan`",
+                )
+            guest.finish()
+        return ConversionPlan(str(system), plan)
+
+
+def _apply(plan: ChangePlan, guest: GuestDisks) -> None:
+    for change in plan.changes:
+        if change.after is None:
+            guest.remove(change.path)
+        else:
+            guest.write(change.path, change.after)
+    for append in plan.appends:
+        guest.append(append.path, append.data)
+
+
+@contextmanager
+def _mounted(
+    image: GuestImage, disks: Sequence[BootDisk], home: Path, *, writable: bool
+) -> Iterator[tuple[GuestDisks, GuestSystem]]:
+    with opened(disks, home, accelerator(), writable=writable) as guest:
+        system = _only(guest, image.name)
+        if failed := guest.mount(system, writable=writable):
+            points = ", ".join(f"{point} ({why})" for point, why in failed.items())
+            if writable or "/" in failed:
+                raise Ineligible(
+                    f"its file systems cannot be mounted: {points[:300]}",
+                    on=image.name,
+                    remedy="repair them in the source (fsck), then run another pass",
+                )
+        yield guest, system
+
+
+def _only(guest: GuestDisks, name: str) -> GuestSystem:
+    systems = guest.systems()
+    if len(systems) != 1:
+        raise _not_one(systems, guest, name)
+    if systems[0].kind != "linux":
+        raise Ineligible(
+            f"{systems[0].name} cannot be converted by this release",
+            on=name,
+            remedy="convert the image with virt-v2v-in-place",
+        )
+    return systems[0]
+
+
+def _not_one(systems: Sequence[GuestSystem], guest: GuestDisks, name: str) -> Ineligible:
+    if systems:
+        names = ", ".join(f"{system.name} on {system.root}" for system in systems)
+        return Ineligible(
+            f"it has {len(systems)} operating systems: {names}", on=name, remedy="convert it by hand"
+        )
+    closed = sorted(d for d, system in guest.file_systems().items() if system.kind in _ENCRYPTED)
+    if closed:
+        return Ineligible(
+            f"{', '.join(closed)} is encrypted",
+            on=name,
+            remedy="decrypt it in the source, or convert it by hand",
+        )
+    return Ineligible(
+        "no operating system was recognised", on=name, remedy="check that the system disk is named first"
+    )
+
+
+def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePlan:
+    return linux.plan(
+        LinuxGuest(
+            image.name,
+            guest,
+            guest.file_systems(),
+            len(image.disks),
+            firmware=image.firmware,
+            mounts=system.mounts,
+        )
+    )
+
+
+def _put(
+    copies: Sequence[BootDisk],
+    machine: MachineDescription,
+    conversion: ConversionPlan,
+    draft: Path,
+    target: Path,
+) -> None:
+    """Write whole images into `draft`, then give it the name `target`."""
+    draft.mkdir()
+    _require_space(draft, sum(_whole_size(copy) for copy in copies))
+    disks = []
+    for copy, disk in zip(copies, machine.disks, strict=True):
+        path = draft / f"{Path(disk.file).stem}.{FORMAT}"
+        if trouble := qemu_img("convert", "-f", "qcow2", "-O", FORMAT, str(copy.path), str(path)).trouble:
+            raise TargetFailed(
+                f"qemu-img failed ({trouble})", on=str(path), remedy="check the free space, then run again"
+            )
+        files.sync(path)
+        disks.append(ImageDisk(path.name, FORMAT, disk.capacity))
+    for name, content in machine_files.files(replace(machine, disks=tuple(disks)), target).items():
+        files.replace(draft / name, content)
+    files.replace(draft / REPORT, (json.dumps(conversion.to_json(), indent=2) + "\n").encode())
+    files.sync(draft)
+    files.move(draft, target)
+
+
+def _whole_size(copy: BootDisk) -> int:
+    """Bytes that a whole image of an overlay needs."""
+    answer = qemu_img("measure", "--output=json", "-f", "qcow2", "-O", FORMAT, str(copy.path))
+    return 0 if answer.trouble else int(json.loads(answer.text)["required"])

@@ -1,0 +1,209 @@
+"""A guest's disks, opened by libguestfs in a child process with limits on time, memory and disk.
+
+The guest's file systems are mounted in libguestfs's virtual machine, which has no network: this computer's kernel sees no copied
+LVM or btrfs ids, and no program of the guest runs. The child has none of our secrets and is killed when this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from connector import environment
+from connector.conversion import guest_program
+from connector.conversion.virtual_machine import BootDisk
+from connector.errors import BadInput, TargetFailed
+from connector.offline.window import Missing
+
+MEMORY: Final = 768  # MiB of libguestfs's virtual machine: it fits an instance of 2 GiB
+LARGEST_COPY: Final = 16 << 30  # bytes to which a disk's copy may grow
+PATIENCE: Final = 900.0  # seconds for one answer; the slowest is the start, without KVM
+_PYTHONS: Final = (sys.executable, "/usr/bin/python3")
+_INSTALL: Final = "install the Debian packages python3-guestfs and qemu-system-x86"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSystem:
+    """An installed operating system. `mounts`: device by mount point. `kind`: libguestfs's word, such as "linux" or "windows"."""
+
+    root: str
+    kind: str
+    distribution: str
+    name: str
+    architecture: str
+    mounts: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What a device of the guest holds. `uuid` is "" when it has none."""
+
+    kind: str
+    uuid: str
+
+
+@contextmanager
+def opened(
+    disks: Sequence[BootDisk], home: Path, accel: str, *, writable: bool, patience: float = PATIENCE
+) -> Iterator[GuestDisks]:
+    """The disks are open inside the block. `home`: a scratch directory. Raises BadInput without the tools, TargetFailed.
+
+    With `writable` the caller passes copies. They are complete after `GuestDisks.finish`, and worthless without it.
+    """
+    limits = ["prlimit", f"--fsize={LARGEST_COPY}", "--core=0"]
+    command = ["setpriv", "--pdeathsig", "KILL", *limits, _python(), "-I", guest_program.__file__]
+    log = home / "libguestfs.log"
+    with open(log, "ab") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=_variables(home, accel),
+            process_group=0,
+        )
+    guest = GuestDisks(process, log, patience)
+    try:
+        guest.open(disks, writable)
+        yield guest
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # with libguestfs's virtual machine
+        process.communicate()
+
+
+def _variables(home: Path, accel: str) -> dict[str, str]:
+    variables = environment.without_secrets() | {"LIBGUESTFS_BACKEND": "direct", "TMPDIR": str(home)}
+    if accel != "kvm":
+        variables["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
+    return variables
+
+
+def _python() -> str:
+    """A Python that has libguestfs's module: Debian gives it to the system's own only."""
+    for path in _PYTHONS:
+        if (
+            shutil.which(path)
+            and not subprocess.run([path, "-I", "-c", "import guestfs"], capture_output=True).returncode
+        ):
+            return path
+    raise BadInput("libguestfs's module for Python is not installed", on="conversion", remedy=_INSTALL)
+
+
+class GuestDisks:
+    """The disks of one guest; after `mount` also its files. One thread at a time. Raises TargetFailed when libguestfs fails."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, patience: float) -> None:
+        self._process, self._log, self._patience = process, log, patience
+
+    def open(self, disks: Sequence[BootDisk], writable: bool) -> None:
+        rows = [{"path": str(disk.path), "format": disk.format} for disk in disks]
+        self._ask("open", disks=rows, memory=MEMORY, writable=writable)
+
+    def systems(self) -> tuple[GuestSystem, ...]:
+        """The operating systems on the disks."""
+        rows: list[dict[str, Any]] = self._ask("systems")
+        return tuple(GuestSystem(**row) for row in rows)
+
+    def file_systems(self) -> dict[str, FileSystem]:
+        """By device: what it holds."""
+        rows: dict[str, dict[str, str]] = self._ask("file_systems")
+        return {device: FileSystem(**row) for device, row in rows.items()}
+
+    def mount(self, system: GuestSystem, *, writable: bool) -> dict[str, str]:
+        """Mount a system's file systems. The answer: the mount points that could not be mounted, and why."""
+        failed: dict[str, str] = self._ask("mount", mounts=dict(system.mounts), writable=writable)
+        return failed
+
+    def size(self, path: str) -> int:
+        """Raises Missing."""
+        size: int | None = self._ask("size", path=path)
+        if size is None:
+            raise Missing(f"{path} does not exist")
+        return size
+
+    def read(self, path: str, most: int = 1 << 20) -> bytes:
+        """See `offline.window.Files`."""
+        return self._exchange("read", b"", path=path, most=min(most, self.size(path)))[1]
+
+    def names(self, path: str) -> list[str]:
+        """See `offline.window.Files`."""
+        names: list[str] | None = self._ask("names", path=path)
+        if names is None:
+            raise Missing(f"{path} does not exist")
+        return names
+
+    def write(self, path: str, data: bytes) -> None:
+        self._exchange("write", data, path=path)
+
+    def append(self, path: str, data: bytes) -> None:
+        self._exchange("append", data, path=path)
+
+    def remove(self, path: str) -> None:
+        self._ask("remove", path=path)
+
+    def free(self, directory: str) -> int:
+        """Free bytes where this directory is."""
+        free: int = self._ask("free", path=directory)
+        return free
+
+    def finish(self) -> None:
+        """Put everything on the disks and close them."""
+        self._ask("finish")
+
+    def _ask(self, command: str, **words: object) -> Any:
+        return self._exchange(command, b"", **words)[0]
+
+    def _exchange(self, command: str, data: bytes, **words: object) -> tuple[Any, bytes]:
+        row = json.dumps({"command": command, "length": len(data), "words": words}).encode() + b"\n"
+        late = threading.Event()
+        timer = threading.Timer(self._patience, self._give_up, [late])
+        timer.start()
+        try:
+            self._send(row + data)
+            answer, content = self._receive()
+        except (OSError, ValueError) as error:
+            why = f"no answer within {self._patience:.0f} s" if late.is_set() else self._last_words(error)
+            answer, content = {"trouble": why}, b""
+        finally:
+            timer.cancel()
+        if "trouble" in answer:
+            subject = " ".join(filter(None, (command, str(words.get("path", "")))))
+            raise _failed(subject, str(answer["trouble"]))
+        return answer["answer"], content
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
+
+    def _send(self, message: bytes) -> None:
+        pipe: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # it was opened with pipes
+        pipe.write(message)
+        pipe.flush()
+
+    def _receive(self) -> tuple[dict[str, Any], bytes]:
+        pipe: IO[bytes] = self._process.stdout  # type: ignore[assignment]
+        answer: dict[str, Any] = json.loads(pipe.readline())
+        return answer, pipe.read(answer["length"])
+
+    def _last_words(self, error: Exception) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"it ended: {error}"
+
+
+def _failed(command: str, why: str) -> TargetFailed:
+    return TargetFailed(
+        f"libguestfs failed ({command}: {why[:300]})", on="conversion", remedy="run the same command again"
+    )

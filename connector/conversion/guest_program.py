@@ -1,0 +1,180 @@
+"""The program that opens a guest's disks with libguestfs; run by a Python that has the module `guestfs`, not imported by us.
+
+It reads one command at a time from stdin and writes one answer to stdout: a line of JSON, followed by `length` raw bytes.
+The guest's file systems are mounted inside libguestfs's own virtual machine, never by this computer's kernel, and no program of
+the guest is run. It uses the standard library and `guestfs` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import sys
+from typing import Any, BinaryIO
+
+LABEL = "security.selinux"
+PIECE = 2 << 20  # bytes; one message of libguestfs has at most 4 MiB
+
+
+class GuestHandle:
+    """The opened disks. What fails is a RuntimeError, the only error of libguestfs."""
+
+    def __init__(self) -> None:
+        import guestfs  # only here: a Python without it can still read this file
+
+        self._handle: Any = guestfs.GuestFS(python_return_dict=True)
+        self._labels = False
+
+    def open(self, disks: list[dict[str, str]], memory: int, writable: bool) -> None:
+        """Start libguestfs's virtual machine. `memory`: MiB."""
+        self._handle.set_memsize(memory)
+        for disk in disks:
+            self._handle.add_drive_opts(
+                disk["path"], format=disk["format"], readonly=not writable, discard="besteffort"
+            )
+        self._handle.launch()
+
+    def systems(self) -> list[dict[str, object]]:
+        """The installed operating systems, each with its mount points."""
+        g = self._handle
+        return [
+            {
+                "root": root,
+                "kind": g.inspect_get_type(root),
+                "distribution": g.inspect_get_distro(root),
+                "name": g.inspect_get_product_name(root),
+                "architecture": g.inspect_get_arch(root),
+                "mounts": g.inspect_get_mountpoints(root),
+            }
+            for root in g.inspect_os()
+        ]
+
+    def file_systems(self) -> dict[str, dict[str, str]]:
+        """Every device with a file system, swap space or encryption: its kind and UUID."""
+        return {
+            device: {"kind": kind, "uuid": self._uuid_of(device)}
+            for device, kind in self._handle.list_filesystems().items()
+        }
+
+    def _uuid_of(self, device: str) -> str:
+        try:
+            return str(self._handle.vfs_uuid(device))
+        except RuntimeError:
+            return ""
+
+    def mount(self, mounts: dict[str, str], writable: bool) -> dict[str, str]:
+        """Mount file systems, the root first. The answer: those that could not be mounted, with the reason."""
+        failed = {}
+        for point, device in sorted(mounts.items(), key=lambda pair: len(pair[0])):
+            try:
+                if writable:
+                    self._handle.mount(device, point)
+                else:
+                    self._handle.mount_ro(device, point)
+            except RuntimeError as error:
+                failed[point] = str(error)
+        self._labels = self._has_labels()
+        return failed
+
+    def _has_labels(self) -> bool:
+        try:
+            return bool(self._handle.getxattr("/etc", LABEL))
+        except RuntimeError:
+            return False
+
+    def names(self, path: str) -> list[str] | None:
+        """The names in a directory; None when there is none."""
+        return self._handle.ls(path) if self._handle.is_dir(path, followsymlinks=True) else None
+
+    def size(self, path: str) -> int | None:
+        """The size of a file; None when there is none."""
+        return self._handle.filesize(path) if self._handle.is_file(path, followsymlinks=True) else None
+
+    def read(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a file."""
+        pieces: list[bytes] = []
+        while most > 0 and (piece := self._handle.pread(path, min(most, PIECE), sum(map(len, pieces)))):
+            pieces.append(piece)
+            most -= len(piece)
+        return b"".join(pieces)
+
+    def write(self, data: bytes, path: str) -> None:
+        """Replace a file's content in place, so that owner, mode and labels stay; or make a new one like its directory."""
+        is_new = self.size(path) is None
+        if is_new:
+            self._handle.mkdir_p(posixpath.dirname(path))
+        self._handle.write(path, data[:PIECE])
+        self.append(data[PIECE:], path)
+        if is_new:
+            self._handle.chmod(0o644, path)
+            self._label(path)
+
+    def append(self, data: bytes, path: str) -> None:
+        for place in range(0, len(data), PIECE):
+            self._handle.write_append(path, data[place : place + PIECE])
+
+    def _label(self, path: str) -> None:
+        """A guest with SELinux gets no file without a label: it would have to label its whole disk at the next start."""
+        if self._labels:
+            label = self._handle.getxattr(posixpath.dirname(path), LABEL)
+            self._handle.setxattr(LABEL, label, len(label), path)
+
+    def remove(self, path: str) -> None:
+        self._handle.rm_f(path)
+
+    def free(self, path: str) -> int:
+        """Free bytes of the file system that has a directory."""
+        answer = self._handle.statvfs(path)
+        return int(answer["bavail"]) * int(answer["bsize"])
+
+    def finish(self) -> None:
+        """Everything is on the disks when this has answered."""
+        self._handle.umount_all()
+        self._handle.shutdown()
+        self._handle.close()
+
+
+#: Commands that take bytes, and all commands.
+WRITING = ("append", "write")
+COMMANDS = (
+    *WRITING,
+    "file_systems",
+    "finish",
+    "free",
+    "mount",
+    "names",
+    "open",
+    "read",
+    "remove",
+    "size",
+    "systems",
+)
+
+
+def main() -> None:
+    incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    guest = GuestHandle()
+    while line := incoming.readline():
+        row = json.loads(line)
+        data = incoming.read(row["length"])
+        if row["command"] not in COMMANDS:
+            raise ValueError(row["command"])
+        command = getattr(guest, row["command"])
+        try:
+            answer = command(*([data] if row["command"] in WRITING else []), **row["words"])
+        except RuntimeError as error:
+            _say({"trouble": str(error)}, b"", outgoing)
+        else:
+            is_bytes = isinstance(answer, bytes)
+            _say({"answer": None if is_bytes else answer}, answer if is_bytes else b"", outgoing)
+
+
+def _say(row: dict[str, object], content: bytes, outgoing: BinaryIO) -> None:
+    outgoing.write(json.dumps(row | {"length": len(content)}).encode() + b"\n" + content)
+    outgoing.flush()
+
+
+if __name__ == "__main__":
+    main()

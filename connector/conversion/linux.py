@@ -1,0 +1,308 @@
+"""Plans what a Linux guest needs to start on virtio hardware. It reads the guest's files and changes nothing.
+
+Each step is one function of the table `STEPS`: facts in, changes out. A guest that needs nothing of a step gets nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from connector.conversion import initramfs_append
+from connector.conversion.changes import Append, ChangePlan, FileChange
+from connector.conversion.guest_disks import FileSystem
+from connector.errors import TargetFull
+from connector.offline import initramfs, loaders
+from connector.offline.window import Files, Missing, UnreadableStructure
+
+MIB: Final = 1 << 20
+_LONGEST_TEXT: Final = 1 << 20
+_LARGEST_LOADER: Final = 16 << 20
+_ROOM: Final = 4 * MIB  # bytes that stay free in /boot
+_IMAGE: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
+_OTHERS: Final = ("rescue", "kdump")
+_DEVICE: Final = re.compile(
+    r"/dev/(?:s|h|v|xv)d(?P<letters>[a-z]{1,2})(?P<part>[0-9]*)|/dev/nvme(?P<unit>[0-9]+)n1(?:p(?P<slice>[0-9]+))?"
+)
+_BY_PLACE: Final = re.compile(r"/dev/disk/by-(?:path|id)/.*?(?:-part(?P<part>[0-9]+))?")
+
+
+class MountedFiles(Files, Protocol):
+    """The mounted file systems of a guest."""
+
+    def size(self, path: str) -> int:
+        """The size of a file in bytes. Raises Missing."""
+
+    def free(self, directory: str) -> int:
+        """Free bytes where this directory is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxGuest:
+    """A guest whose file systems are mounted. `volumes`: by libguestfs's device, whose disks are /dev/sda, /dev/sdb in order."""
+
+    name: str
+    files: MountedFiles
+    volumes: Mapping[str, FileSystem]
+    disks: int
+    firmware: str = "bios"
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    early_files: Mapping[str, bytes] = field(default_factory=dict)  # that the initramfs needs too, by path
+
+
+def plan(guest: LinuxGuest) -> ChangePlan:
+    """Everything that has to change. Raises TargetFull when /boot is full."""
+    whole = ChangePlan()
+    for step in STEPS:
+        whole = whole + step(guest)
+    return whole
+
+
+def _drivers(guest: LinuxGuest) -> ChangePlan:
+    """The initramfs of each kernel has the drivers of a virtio machine."""
+    whole = ChangePlan()
+    for path, version in _initramfs_images(guest.files):
+        whole = whole + _drivers_of(guest, path, version)
+    return whole + _drivers_later(guest, bool(whole.appends))
+
+
+def _initramfs_images(files: Files) -> Iterator[tuple[str, str]]:
+    for name in _names(files, "/boot"):
+        match = _IMAGE.fullmatch(name)
+        if match and not any(word in name for word in _OTHERS):
+            yield f"/boot/{name}", match["version"]
+
+
+def _drivers_of(guest: LinuxGuest, path: str, version: str) -> ChangePlan:
+    modules = initramfs_append.kernel_modules(guest.files, version)
+    if modules is None:
+        return ChangePlan(
+            notes=(f"{path}: its kernel has no modules in /lib/modules/{version}; it is left as it is",)
+        )
+    if absent := initramfs_append.absent(modules):
+        return ChangePlan(
+            notes=(
+                f"{path}: its kernel has no {' and no '.join(absent)}, and cannot start from a virtio disk",
+            )
+        )
+    try:
+        names = list(initramfs.names(guest.files.read(path, initramfs.MOST)))
+    except UnreadableStructure as why:
+        return ChangePlan(
+            notes=(
+                f"{path} is not understood ({why}): check that it has {', '.join(initramfs_append.WANTED)}",
+            )
+        )
+    drivers = initramfs_append.missing(names, modules)
+    early = {file: data for file, data in guest.early_files.items() if file.strip("/") not in names}
+    if not drivers and not early:
+        return ChangePlan()
+    if drivers and not initramfs_append.has_loader(names):
+        return ChangePlan(
+            notes=(f"{path} has no udev, which would load {', '.join(drivers)}: rebuild it in the source",)
+        )
+    size = guest.files.size(path)
+    addition = initramfs_append.archive(guest.files, names, modules, drivers, early)
+    data = initramfs_append.appended(size, addition)
+    _require_room(guest, path, len(data))
+    lacks = f"lacks {', '.join(drivers)}" if drivers else f"lacks {', '.join(early)}"
+    return ChangePlan(appends=(Append(path, size, data, lacks),))
+
+
+def _require_room(guest: LinuxGuest, path: str, needed: int) -> None:
+    free = guest.files.free("/boot")
+    if free < needed + _ROOM:
+        raise TargetFull(
+            f"{path} needs {needed // MIB + 1} MiB more, and its file system has {free // MIB} MiB free",
+            on=guest.name,
+            remedy="remove kernels that are not used in the source, then run another pass",
+        )
+
+
+def _drivers_later(guest: LinuxGuest, is_needed: bool) -> ChangePlan:
+    """The guest's own tool adds the drivers too, when it makes the initramfs anew with its next kernel."""
+    drivers = initramfs_append.WANTED[:-1]
+    if not is_needed:
+        return ChangePlan()
+    if (text := _text(guest.files, "/etc/initramfs-tools/modules")) is not None:
+        lines = {line.strip() for line in text.splitlines()}
+        missing = [driver for driver in drivers if driver not in lines]
+        return _changed(
+            "/etc/initramfs-tools/modules",
+            text,
+            _line_ended(text) + "".join(f"{d}\n" for d in missing),
+            _LATER,
+        )
+    if "dracut.conf.d" in _names(guest.files, "/etc"):
+        path = "/etc/dracut.conf.d/50-connector-virtio.conf"
+        return _changed(path, _text(guest.files, path), f'add_drivers+=" {" ".join(drivers)} "\n', _LATER)
+    return ChangePlan(
+        notes=("the tool that makes the initramfs is not known: a kernel update may lose the virtio drivers",)
+    )
+
+
+_LATER: Final = "the initramfs of the next kernel needs the virtio drivers too"
+
+
+def _device_names(guest: LinuxGuest) -> ChangePlan:
+    """Settings and boot loaders name file systems by UUID, not by a place that another machine does not have."""
+    folders = [*loaders.settings(guest.files), *loaders.configurations(guest.files, "/boot")]
+    folders += loaders.configurations(guest.files, "/boot/efi") if "/boot/efi" in guest.mounts else []
+    whole = ChangePlan()
+    for path in dict.fromkeys(folders):
+        if isinstance(path, loaders.UnreadableFolder):
+            whole = whole + ChangePlan(notes=(f"{path.path}: {path.why}",))
+        elif (text := _text(guest.files, path)) is not None and (devices := loaders.places(text)):
+            whole = whole + _renamed(guest, path, text, devices)
+    return whole
+
+
+def _renamed(guest: LinuxGuest, path: str, text: str, devices: Sequence[str]) -> ChangePlan:
+    uuids = {device: uuid for device in devices if (uuid := _uuid(guest, device))}
+    unknown = [device for device in devices if device not in uuids]
+    after = loaders.renamed(text, uuids, path)
+    if path.rpartition("/")[2] == "grubenv":
+        after = _block(text, after)
+    notes = [f"{path} names {device}, which is no file system of this image" for device in unknown]
+    if path == "/etc/fstab" and unknown:
+        after, notes = _optional(after, unknown), []
+    if path.endswith((".swap", "lilo.conf", "zipl.conf", "elilo.conf")):
+        return ChangePlan(notes=(f"{path} names {', '.join(devices)} and is left as it is",))
+    why = f"names {', '.join(devices)}, which another machine may not have"
+    return _changed(path, text, after, why) + ChangePlan(notes=tuple(notes))
+
+
+def _uuid(guest: LinuxGuest, device: str) -> str:
+    """The UUID of the file system that the guest calls so; "" when it cannot be known."""
+    if (here := _here(guest, device)) is None:
+        return ""
+    volume = guest.volumes.get(here)
+    return volume.uuid if volume is not None else ""
+
+
+def _here(guest: LinuxGuest, device: str) -> str | None:
+    """libguestfs's name of a device of the guest: its disks are /dev/sda, /dev/sdb, in the machine's order."""
+    if match := _DEVICE.fullmatch(device):
+        place = int(match["unit"]) if match["unit"] else _place(match["letters"])
+        part = match["slice"] if match["unit"] else match["part"]
+    elif (match := _BY_PLACE.fullmatch(device)) and guest.disks == 1:
+        place, part = 0, match["part"]
+    else:
+        return None
+    return f"/dev/sd{_letters(place)}{part or ''}" if place < guest.disks else None
+
+
+def _place(letters: str) -> int:
+    place = 0
+    for letter in letters:
+        place = place * 26 + ord(letter) - ord("a") + 1
+    return place - 1
+
+
+def _letters(place: int) -> str:
+    first, last = divmod(place, 26)
+    return (chr(ord("a") + first - 1) if first else "") + chr(ord("a") + last)
+
+
+def _optional(text: str, devices: Sequence[str]) -> str:
+    """fstab, in which file systems on disks that are not in the image do not stop the start: they get `nofail`."""
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        _nofail(line) if line.split()[:1] and line.split()[0] in devices else line for line in lines
+    )
+
+
+def _nofail(line: str) -> str:
+    match = re.match(r"(\s*\S+\s+\S+\s+\S+\s+)(\S+)(.*)", line, re.DOTALL)
+    if match is None or "nofail" in match[2].split(",") or "noauto" in match[2].split(","):
+        return line
+    return f"{match[1]}{match[2]},nofail{match[3]}"
+
+
+def _block(before: str, after: str) -> str:
+    """GRUB's environment has exactly the size that it had, filled with #."""
+    return after.rstrip("#").ljust(len(before), "#") if len(after.rstrip("#")) <= len(before) else before
+
+
+def _removable_path(guest: LinuxGuest) -> ChangePlan:
+    """A machine without the source's firmware settings starts EFI/BOOT/BOOTX64.EFI."""
+    if guest.firmware != "efi" or "/boot/efi" not in guest.mounts:
+        return ChangePlan()
+    home = next((name for name in _names(guest.files, "/boot/efi") if name.upper() == "EFI"), "EFI")
+    efi = f"/boot/efi/{home}"
+    vendors = {name.upper(): name for name in _names(guest.files, efi)}
+    boot = f"{efi}/{vendors.get('BOOT', 'BOOT')}"
+    if any(name.upper() == "BOOTX64.EFI" for name in _names(guest.files, boot)):
+        return ChangePlan()
+    for vendor in sorted(name for upper, name in vendors.items() if upper not in ("BOOT", "TOOLS")):
+        present = {name.lower(): name for name in _names(guest.files, f"{efi}/{vendor}")}
+        starter = next((name for name in _STARTERS if name in present), None)
+        if starter is not None:
+            copied = {"BOOTX64.EFI": present[starter]} | {
+                n: present[n] for n in _BESIDE if n in present and n != starter
+            }
+            return ChangePlan(
+                tuple(
+                    _copied(guest.files, f"{efi}/{vendor}/{old}", f"{boot}/{new}")
+                    for new, old in copied.items()
+                )
+            )
+    return ChangePlan(notes=("its EFI system partition has no boot loader that is known",))
+
+
+_STARTERS: Final = ("shimx64.efi", "grubx64.efi", "systemd-bootx64.efi")
+_BESIDE: Final = ("grubx64.efi", "mmx64.efi")  # shim starts these, from its own directory
+
+
+def _copied(files: Files, source: str, path: str) -> FileChange:
+    why = f"a firmware without settings starts it; a copy of {source}"
+    return FileChange(path, None, files.read(source, _LARGEST_LOADER), why)
+
+
+def _vmware_tools(guest: LinuxGuest) -> ChangePlan:
+    """VMware's own tools look for its hardware at each start. They are named, not removed: only their uninstaller knows them."""
+    names = _names(guest.files, "/etc/vmware-tools")
+    if "locations" in names:  # the installer of VMware's own tools writes it; open-vm-tools do not
+        return ChangePlan(
+            notes=(
+                "VMware's own tools are installed: remove them with vmware-uninstall-tools.pl when convenient",
+            )
+        )
+    return ChangePlan()
+
+
+STEPS: Final[tuple[Callable[[LinuxGuest], ChangePlan], ...]] = (
+    _drivers,
+    _device_names,
+    _removable_path,
+    _vmware_tools,
+)
+
+
+def _changed(path: str, before: str | None, after: str, why: str) -> ChangePlan:
+    if before == after:
+        return ChangePlan()
+    old = None if before is None else before.encode("utf-8", "surrogateescape")
+    return ChangePlan((FileChange(path, old, after.encode("utf-8", "surrogateescape"), why),))
+
+
+def _line_ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def _names(files: Files, directory: str) -> list[str]:
+    try:
+        return sorted(files.names(directory))
+    except Missing:
+        return []
+
+
+def _text(files: Files, path: str) -> str | None:
+    """A file's text; None when it does not exist, or is too large for a configuration."""
+    try:
+        data = files.read(path, _LONGEST_TEXT + 1)
+    except Missing:
+        return None
+    return data.decode("utf-8", "surrogateescape") if len(data) <= _LONGEST_TEXT else None
