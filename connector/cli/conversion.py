@@ -13,14 +13,32 @@ from connector.cli.machine_image import MachineImage
 from connector.cli.options import JSON
 from connector.conversion import conversion
 from connector.conversion.conversion import ConversionPlan, GuestImage
+from connector.conversion.linux import NetworkRequest
+from connector.conversion.network.cards import Card
+from connector.conversion.network.plan import NetworkMode
 from connector.names import visible
+
+_NETWORK = click.option(
+    "--network",
+    type=click.Choice(("dhcp", "keep", "none")),
+    default="dhcp",
+    show_default=True,
+    help="dhcp: the first card asks DHCP. keep: addresses stay with their cards. none: nothing is changed.",
+)
+_NEW_MACS = click.option(
+    "--new-macs",
+    is_flag=True,
+    help="The target gives its cards other MACs than machine.json has, as clouds do.",
+)
 
 
 @click.command()
 @machine_image.IMAGE
 @machine_image.FIRMWARE
+@_NETWORK
+@_NEW_MACS
 @JSON
-def plan(image: tuple[Path, ...], firmware: str | None, as_json: bool) -> None:
+def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: bool, as_json: bool) -> None:
     """Show what a conversion of IMAGE would change, so that its guest starts on virtio hardware. The image is only read.
 
     The guest's file systems are read inside a virtual machine of libguestfs. No program of the guest runs.
@@ -32,12 +50,14 @@ def plan(image: tuple[Path, ...], firmware: str | None, as_json: bool) -> None:
     Exit codes: 0 the plan; 5 the guest cannot be converted; 2 a file or a tool is missing.
     """
     described = machine_image.read(image, firmware)
-    _show(conversion.planned(_guest(described), Path(tempfile.gettempdir())), as_json)
+    _show(conversion.planned(_guest(described, network, new_macs), Path(tempfile.gettempdir())), as_json)
 
 
 @click.command()
 @machine_image.IMAGE
 @machine_image.FIRMWARE
+@_NETWORK
+@_NEW_MACS
 @click.option(
     "--to",
     "target",
@@ -47,7 +67,9 @@ def plan(image: tuple[Path, ...], firmware: str | None, as_json: bool) -> None:
     help="A new directory for the converted image.",
 )
 @JSON
-def convert(image: tuple[Path, ...], firmware: str | None, target: Path, as_json: bool) -> None:
+def convert(
+    image: tuple[Path, ...], firmware: str | None, network: str, new_macs: bool, target: Path, as_json: bool
+) -> None:
     """Write a converted copy of IMAGE to a new directory. The image is only read.
 
     The directory has the disks as qcow2, machine.json, and conversion.json with every change. It appears when everything is
@@ -61,15 +83,17 @@ def convert(image: tuple[Path, ...], firmware: str | None, target: Path, as_json
     tool is missing.
     """
     described = machine_image.read(image, firmware)
-    made = conversion.convert(_guest(described), described.machine, target)
+    made = conversion.convert(_guest(described, network, new_macs), described.machine, target)
     _show(made, as_json)
     if not as_json:
         nothing = "nothing was written: the image can be used as it is"
         click.echo(nothing if made.plan.is_empty else f"written to {target}")
 
 
-def _guest(image: MachineImage) -> GuestImage:
-    return GuestImage(image.name, image.disks, image.machine.firmware)
+def _guest(image: MachineImage, network: str, new_macs: bool) -> GuestImage:
+    cards = tuple(Card(order, card.mac) for order, card in enumerate(image.machine.cards))
+    request = NetworkRequest(cards, NetworkMode(network), not new_macs) if network != "none" else None
+    return GuestImage(image.name, image.disks, image.machine.firmware, request)
 
 
 def _show(conversion_plan: ConversionPlan, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from connector.conversion import linux
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.changes import ChangePlan
 from connector.conversion.guest_disks import GuestDisks, GuestSystem, opened
-from connector.conversion.linux import LinuxGuest
+from connector.conversion.linux import LinuxGuest, NetworkRequest
 from connector.conversion.virtual_machine import BootDisk, accelerator, overlay
 from connector.errors import Conflict, Ineligible, TargetFailed, TargetFull
 from connector.transfer.qemu_img import qemu_img
@@ -42,6 +42,7 @@ class GuestImage:
     name: str
     disks: tuple[BootDisk, ...]
     firmware: str = "bios"
+    network: NetworkRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePl
             len(image.disks),
             firmware=image.firmware,
             mounts=system.mounts,
+            network=image.network,
         )
     )
 

@@ -13,6 +13,9 @@ from typing import Final, Protocol
 from connector.conversion import initramfs_append
 from connector.conversion.changes import Append, ChangePlan, FileChange
 from connector.conversion.guest_disks import FileSystem
+from connector.conversion.network import plan as network_plan
+from connector.conversion.network.cards import Card
+from connector.conversion.network.plan import NetworkMode
 from connector.errors import TargetFull
 from connector.offline import initramfs, loaders
 from connector.offline.window import Files, Missing, UnreadableStructure
@@ -23,6 +26,9 @@ _LARGEST_LOADER: Final = 16 << 20
 _ROOM: Final = 4 * MIB  # bytes that stay free in /boot
 _IMAGE: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
 _OTHERS: Final = ("rescue", "kdump")
+_COMMAND_LINE: Final = re.compile(
+    r"^\s*(?:linux\w*|kernel|options|append)\s+(.*)$", re.MULTILINE | re.IGNORECASE
+)
 _DEVICE: Final = re.compile(
     r"/dev/(?:s|h|v|xv)d(?P<letters>[a-z]{1,2})(?P<part>[0-9]*)|/dev/nvme(?P<unit>[0-9]+)n1(?:p(?P<slice>[0-9]+))?"
 )
@@ -49,23 +55,55 @@ class LinuxGuest:
     disks: int
     firmware: str = "bios"
     mounts: Mapping[str, str] = field(default_factory=dict)
-    early_files: Mapping[str, bytes] = field(default_factory=dict)  # that the initramfs needs too, by path
+    network: NetworkRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """What shall become of the network. `keeps_macs`: the target's cards have the MACs of these cards."""
+
+    cards: tuple[Card, ...]
+    mode: NetworkMode
+    keeps_macs: bool
 
 
 def plan(guest: LinuxGuest) -> ChangePlan:
     """Everything that has to change. Raises TargetFull when /boot is full."""
-    whole = ChangePlan()
+    network, early_files = _network(guest)
+    whole = network + _drivers(guest, early_files)
     for step in STEPS:
         whole = whole + step(guest)
     return whole
 
 
-def _drivers(guest: LinuxGuest) -> ChangePlan:
-    """The initramfs of each kernel has the drivers of a virtio machine."""
+def _network(guest: LinuxGuest) -> tuple[ChangePlan, Mapping[str, bytes]]:
+    """The network's part, and the files of it that the initramfs needs too, by path."""
+    if guest.network is None or not guest.network.cards:
+        return ChangePlan(), {}
+    request = guest.network
+    result = network_plan.plan(
+        guest.files,
+        request.cards,
+        mode=request.mode,
+        keeps_macs=request.keeps_macs,
+        command_lines=list(_command_lines(guest.files)),
+    )
+    return result.plan, {change.path: change.after for change in result.initramfs_files if change.after}
+
+
+def _command_lines(files: Files) -> Iterator[str]:
+    """What the boot loader gives to kernels."""
+    for path in loaders.configurations(files, "/boot"):
+        if isinstance(path, str) and (text := _text(files, path)):
+            yield from (match[1] for match in _COMMAND_LINE.finditer(text))
+
+
+def _drivers(guest: LinuxGuest, early_files: Mapping[str, bytes]) -> ChangePlan:
+    """The initramfs of each kernel has the drivers of a virtio machine, and the names of network cards."""
     whole = ChangePlan()
     for path, version in _initramfs_images(guest.files):
-        whole = whole + _drivers_of(guest, path, version)
-    return whole + _drivers_later(guest, bool(whole.appends))
+        whole = whole + _drivers_of(guest, path, version, early_files)
+    return whole + _drivers_later(guest, any("virtio" in append.why for append in whole.appends))
 
 
 def _initramfs_images(files: Files) -> Iterator[tuple[str, str]]:
@@ -75,7 +113,7 @@ def _initramfs_images(files: Files) -> Iterator[tuple[str, str]]:
             yield f"/boot/{name}", match["version"]
 
 
-def _drivers_of(guest: LinuxGuest, path: str, version: str) -> ChangePlan:
+def _drivers_of(guest: LinuxGuest, path: str, version: str, early_files: Mapping[str, bytes]) -> ChangePlan:
     modules = initramfs_append.kernel_modules(guest.files, version)
     if modules is None:
         return ChangePlan(
@@ -96,7 +134,7 @@ def _drivers_of(guest: LinuxGuest, path: str, version: str) -> ChangePlan:
             )
         )
     drivers = initramfs_append.missing(names, modules)
-    early = {file: data for file, data in guest.early_files.items() if file.strip("/") not in names}
+    early = {file: data for file, data in early_files.items() if file.strip("/") not in names}
     if not drivers and not early:
         return ChangePlan()
     if drivers and not initramfs_append.has_loader(names):
@@ -273,12 +311,7 @@ def _vmware_tools(guest: LinuxGuest) -> ChangePlan:
     return ChangePlan()
 
 
-STEPS: Final[tuple[Callable[[LinuxGuest], ChangePlan], ...]] = (
-    _drivers,
-    _device_names,
-    _removable_path,
-    _vmware_tools,
-)
+STEPS: Final[tuple[Callable[[LinuxGuest], ChangePlan], ...]] = (_device_names, _removable_path, _vmware_tools)
 
 
 def _changed(path: str, before: str | None, after: str, why: str) -> ChangePlan:

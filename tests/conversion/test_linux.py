@@ -8,8 +8,11 @@ import pytest
 
 from connector.conversion import linux
 from connector.conversion.changes import ChangePlan
-from connector.conversion.linux import LinuxGuest
+from connector.conversion.linux import LinuxGuest, NetworkRequest
+from connector.conversion.network.cards import Card
+from connector.conversion.network.plan import NetworkMode
 from connector.errors import TargetFull
+from connector.offline import initramfs
 from tests.conversion.guest_files import GuestFiles, guest
 from tests.conversion.test_initramfs_append import HOME, ROOT, VERSION, first
 
@@ -203,3 +206,21 @@ def test_a_report_has_lines_that_change_and_no_others() -> None:
     document = str(planned(machine).to_json())
     assert "+UUID=ROOT-1" in document
     assert "hunter2" not in document
+
+
+def test_a_name_of_a_card_is_in_the_initramfs_too() -> None:
+    """udev in the initramfs may be the first to name a card."""
+    request = NetworkRequest((Card(0, "00:50:56:00:00:01"),), NetworkMode.KEEP, keeps_macs=True)
+    machine = with_kernel(("usr/lib/systemd/systemd-udevd", *TOOLS, f"lib/modules/{VERSION}/virtio_blk.ko"))
+    assert isinstance(machine.files, GuestFiles)
+    interfaces = b"auto ens192\niface ens192 inet static\n address 10.0.0.5/24\n gateway 10.0.0.1\n"
+    files = {
+        **machine.files.content,
+        "/etc/network/interfaces": interfaces,
+        "/usr/lib/udev/rules.d/80-net-setup-link.rules": b'IMPORT{builtin}="net_setup_link"\n',
+    }
+    plan = planned(replace(machine, files=GuestFiles(files), network=request))
+    (link,) = (change for change in plan.changes if change.path.endswith(".link"))
+    assert link.after is not None and b"Name=ens192" in link.after
+    (append,) = plan.appends
+    assert link.path.strip("/") in list(initramfs.names(files[IMAGE] + append.data))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from connector.conversion.changes import FileChange, Plan
+from connector.conversion.changes import ChangePlan, FileChange
 from connector.conversion.network import (
     ifcfg,
     ifupdown,
@@ -40,7 +40,7 @@ class NetworkMode(StrEnum):
 class NetworkPlan:
     """`initramfs_files`: the changes of `plan` that udev in the initramfs has to see too, since it may name cards first."""
 
-    plan: Plan
+    plan: ChangePlan
     initramfs_files: tuple[FileChange, ...] = ()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.conversion.changes import FileChange, Plan
+from connector.conversion.changes import ChangePlan, FileChange
 from connector.offline.window import Files, Missing, UnreadableStructure
 
 #: Bytes of one file. Files of networks are a few KiB long, and every step of a plan reads all of them.
@@ -66,14 +66,14 @@ class GuestTexts:
         if len(self._notes) < _MOST_NOTES:
             self._notes[shown] = None
 
-    def plan(self) -> Plan:
+    def plan(self) -> ChangePlan:
         """All that was planned, in the order of the paths."""
         changes = [
             FileChange(path, self._before[path], after, "; ".join(self._reasons[path]))
             for path, after in sorted(self._after.items())
             if after != self._before[path]
         ]
-        return Plan(tuple(changes), tuple(self._notes))
+        return ChangePlan(tuple(changes), tuple(self._notes))
 
     def _original(self, path: str) -> bytes | None:
         if path not in self._before:

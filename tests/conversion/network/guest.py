@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connector.conversion.changes import Plan
+from connector.conversion.changes import ChangePlan
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode, NetworkPlan, plan
 from connector.offline.window import Missing, UnreadableStructure
@@ -68,7 +68,7 @@ def changed(result: NetworkPlan) -> dict[str, str | None]:
     return {c.path: None if c.after is None else c.after.decode("utf-8", "surrogateescape") for c in changes}
 
 
-def after(source: Guest, result: Plan) -> Guest:
+def after(source: Guest, result: ChangePlan) -> Guest:
     """The guest when the plan is carried out."""
     files = dict(source.files)
     for change in result.changes:
