@@ -30,6 +30,7 @@ class GuestTexts:
         self._folders: dict[str, tuple[str, ...]] = {}
         self._reasons: dict[str, dict[str, None]] = {}
         self._notes: dict[str, None] = {}
+        self._unread: set[str] = set()  # files that are there, and were not understood
         self._left = _BUDGET
 
     def read(self, path: str) -> str | None:
@@ -53,10 +54,13 @@ class GuestTexts:
         return [path for path in paths[:_MOST_FILES] if path not in gone]
 
     def change(self, path: str, text: str | None, why: str) -> None:
-        """Plan this text for a file; None: the file goes. Nothing is planned when the file has this text already."""
+        """Plan this text for a file; None: the file goes. Nothing is planned when the file has this text already.
+
+        A file that is there and was not understood is never changed: its note has been made.
+        """
         content = None if text is None else text.encode("utf-8", "surrogateescape")
         before = self._after[path] if path in self._after else self._original(path)
-        if content != before:
+        if content != before and path not in self._unread:
             self._after[path] = content
             self._reasons.setdefault(path, {})[why] = None
 
@@ -86,14 +90,18 @@ class GuestTexts:
         except Missing:
             return None
         except UnreadableStructure as error:
-            self.note(f"{path} was not looked at: {error}")
+            self._refuse(path, str(error))
             return None
         self._left -= len(content)
         is_large = len(content) > LARGEST or self._left < 0
         if is_large or b"\0" in content:
-            self.note(f"{path} was not looked at: it is {'too large' if is_large else 'no text'}")
+            self._refuse(path, f"it is {'too large' if is_large else 'no text'}")
             return None
         return content
+
+    def _refuse(self, path: str, why: str) -> None:
+        self._unread.add(path)
+        self.note(f"{path} was not looked at: {why}")
 
     def _listed(self, folder: str) -> tuple[str, ...]:
         try:
