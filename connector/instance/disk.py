@@ -278,6 +278,12 @@ class Disk:
             self._held += 1
             return self._state.base
 
+    def wrong_at_rest(self) -> list[Extent]:
+        """Where the target is known to be wrong, between two passes. Empty while a pass is unfinished."""
+        with self._changed:
+            state = self._state
+            return [] if state.base is None or state.attempts else list(state.spoiled)
+
     def account(self) -> list[Piece]:
         """Every byte with its reason, as of the last finished reading."""
         with self._changed:
