@@ -85,6 +85,12 @@ def test_a_machine_that_is_off_is_slowed_and_paused_but_keeps_its_snapshot() -> 
     assert judge(Thresholds(), [replace(bad, nfc=0)]).pace is Pace.GO
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_slow_means_fewer_reads_in_flight_whether_the_machine_runs_or_not(running: bool) -> None:
+    slowed = judge(Thresholds(), [sample(nfc=2, running=running)])
+    assert (slowed.pace, slowed.depth(8)) == (Pace.SLOW, 2)
+
+
 def test_a_pause_that_does_not_end_gives_the_snapshot_back() -> None:
     paused = sample(nfc=6)
     assert judge(Thresholds(), [paused]).pace is Pace.PAUSE
@@ -114,6 +120,7 @@ def test_it_decides_whatever_it_sees_and_says_why(looks: list[Sample]) -> None:
     assert bool(found.reason) is (found.pace is not Pace.GO)
     assert "\n" not in found.reason
     assert 0 <= found.depth(8) <= 8
+    assert (found.depth(8) < 8) is (found.pace is not Pace.GO)
 
 
 @given(LOOKS, st.floats(0, 1), st.integers(0, 50), st.integers(0, 20))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,13 @@ import pytest
 from connector.appliance.passes.give_back import GivenBack
 from connector.cancellation import Cancellation
 from connector.clients.heartbeat import heard_from_json
-from connector.errors import Ineligible, Interrupted
-from connector.model import TargetLimits
+from connector.errors import Ineligible, Interrupted, ReaderFailed
+from connector.model import DiskAccess, TargetLimits
+from connector.sources.factory import Readers
+from connector.sources.reader import DepthLimit, SourceChanged, full_pace
+from connector.sources.vddk import VddkReader
+from connector.transfer.source import BlockSource
+from simulator.faults import Rule
 from tests.appliance.desk import KEYS, Bench, Board, context, copied
 from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB
@@ -122,6 +129,44 @@ def test_a_stop_is_heard_while_the_instance_proves(
         desk.write(1)
         assert [disk["kind"] for disk in desk.carry(desk.order(2))["disks"]] == ["delta", "delta"]
         assert desk.equal()
+
+
+def test_a_reading_that_was_delivered_before_an_interruption_is_signed_as_what_it_was(desk: Bench) -> None:
+    """The snapshot of the first attempt could not be removed, so the next attempt adopts it and finds everything delivered."""
+    for first, kind, own_snapshots in ((1, "full", 1), (3, "delta", 0)):  # one that switches CBT on
+        desk.write()
+        desk.estate.faults.replace(
+            [Rule("RemoveSnapshot_Task", "fault", fault="FileFault", skip=own_snapshots, times=None)]
+        )
+        desk.carry(desk.order(first))
+        desk.estate.faults.replace([])
+        again = desk.carry(desk.order(first + 1, attempts=(f"p-{first}",)))
+        assert [disk["note"] for disk in again["disks"]] == ["delivered before an interruption"] * 2
+        assert [disk["kind"] for disk in again["disks"]] == [kind, kind]
+        assert all(bool(disk["base_change_id"]) is (kind == "delta") for disk in again["disks"])
+
+
+class OneChanges(VddkReader):
+    """One disk cannot be read; then the files under the other one have changed."""
+
+    failed = threading.Event()
+
+    def open(self, access: DiskAccess, depth: int, pace: DepthLimit = full_pace) -> BlockSource:
+        with closing(super().open(access, depth, pace)) as source:
+            small = source.capacity == 4 * MIB
+        if small:
+            self.failed.set()
+            raise ReaderFailed("cannot be read")
+        assert self.failed.wait(PATIENCE)
+        raise SourceChanged("its files changed")
+
+
+def test_a_source_that_changed_is_distrusted_whatever_failed_before(desk: Bench) -> None:
+    desk.carry(desk.order(1))
+    desk.workbench = replace(desk.workbench, readers=Readers({"vddk": OneChanges(desk.vddk)}))
+    with pytest.raises(GivenBack, match="its files changed"):
+        desk.carry(desk.order(2))
+    assert all(desk.instance.endpoint.disk(str(key))["doubt"] == "its files changed" for key in KEYS)
 
 
 AROUND: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -80,7 +80,8 @@ class DiskCopy:
         base = state["base"] if state else None
         if base and base["pass_id"] == self._reading:
             self._require_same_instant(base)
-            decision = Decision(PassKind.DELTA, note="delivered before an interruption")
+            kind = PassKind(base["kind"])
+            decision = Decision(kind, base["base_change_id"], note="delivered before an interruption")
             result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
             if state and state["spoiled"]:
                 self._repair()

@@ -191,9 +191,11 @@ class MachinePass:
         try:
             return self._copy_all(snapshot, reading, guard)
         except ReaderFailed as failed:
-            identified(self._vcenter, self._order)  # a machine that is gone explains it better
-            if is_source_changed(failed):
+            has_changed = is_source_changed(failed)
+            if has_changed:  # first of all: the attempts must not count, whatever vCenter says of the machine now
                 self._distrust(snapshot, reading, failed.what)
+            identified(self._vcenter, self._order)  # a machine that is gone explains it better
+            if has_changed:
                 raise GivenBack(failed.what, on=failed.on, rest=self._context.governor.rest) from failed
             raise
 
@@ -208,7 +210,10 @@ class MachinePass:
                     self._endpoint.doubt(key, why)
 
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
-        """All disks side by side. The first real error stops the others, and it is the one that is raised."""
+        """All disks side by side. The first real error stops the others, and it is the one that is raised.
+
+        SourceChanged of any disk goes before all others, because the caller must act on it.
+        """
         wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
         if not wanted:
             raise Ineligible(
@@ -248,11 +253,18 @@ class MachinePass:
                     results[running[done].key] = done.result()
                 except ConnectorError as failed:
                     failures.append(failed)
+        _raise_changed(failures)
         if failures and guard.given_back.is_set() and not self._stop.is_set():
             why = guard.verdict.reason
             raise GivenBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
         _raise_first(failures)
         return [results[disk.key] for disk in wanted]
+
+
+def _raise_changed(failures: Sequence[ConnectorError]) -> None:
+    for failed in failures:
+        if is_source_changed(failed):
+            raise failed
 
 
 def _raise_first(failures: Sequence[ConnectorError]) -> None:

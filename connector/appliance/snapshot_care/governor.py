@@ -122,7 +122,7 @@ def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> PaceDecision:
             if pace > decision.pace:
                 decision = PaceDecision(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
     if not running:
-        return PaceDecision(min(decision.pace, Pace.PAUSE), decision.reason)
+        return decision._replace(pace=min(decision.pace, Pace.PAUSE))
     if decision.pace is Pace.PAUSE and paused >= thresholds.paused:
         return PaceDecision(Pace.GIVE_BACK, f"{decision.reason}, for {span(paused)}")
     return decision
