@@ -30,7 +30,7 @@ from connector.conversion.virtual_machine import (
     require_tools,
     started,
 )
-from connector.errors import Interrupted, TargetFailed
+from connector.errors import BootFailed, Interrupted, TargetFailed
 
 PATIENCE: Final = 600.0  # seconds until a machine that shows nothing counts as silent
 PROMPT: Final = 60.0  # further seconds for a login prompt, after the machine has asked for an address
@@ -89,7 +89,10 @@ def boot_check(
     halt: Event | None = None,
 ) -> BootReport:
     """Start a copy and watch it. `keep`: a directory for console log, screenshot and report. `marker`: wait for this line instead
-    of a login prompt. Raises BadInput without the tools, TargetFailed when QEMU fails, Interrupted after `halt`.
+    of a login prompt. `patience`: seconds for each start; a machine that shows nothing with KVM is started once more without it.
+
+    Raises BadInput without the tools, TargetFailed when QEMU fails, BootFailed when the guest writes without end, and
+    Interrupted after `halt`.
     """
     require_tools(hardware.firmware)
     halt = halt or Event()
@@ -100,7 +103,7 @@ def boot_check(
             return report if keep is None else _kept(report, machine, keep)
 
     if accelerator() == "kvm":
-        with suppress(TargetFailed):
+        with suppress(TargetFailed):  # QEMU failed, and maybe only with KVM
             report = start("kvm")
             if report.outcome not in (BootOutcome.SILENT, BootOutcome.OFF):
                 return report
@@ -133,7 +136,8 @@ class _Watch:
             self._follow_console()
             if self._network is None and (sign := self._network_sign()) is not None:
                 self._network = sign
-                deadline = min(deadline, time.monotonic() + PROMPT)
+                if self._console.marker is None:  # a marker is waited for as long as the caller says
+                    deadline = min(deadline, time.monotonic() + PROMPT)
             outcome = self._console.outcome or self._without_console(ran, time.monotonic() >= deadline)
             if outcome is not None:
                 took = time.monotonic() - began
@@ -146,7 +150,7 @@ class _Watch:
         """A guest that writes without end must not fill this computer's disk."""
         for path in (self._machine.files.console, self._machine.files.trace):
             if path.exists() and path.stat().st_size > _MOST_OUTPUT:
-                raise TargetFailed(
+                raise BootFailed(
                     f"the guest wrote more than {_MOST_OUTPUT} bytes to {path.name}",
                     on="boot check",
                     remedy="start it with `connector machine run` and see what it writes",

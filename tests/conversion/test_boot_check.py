@@ -6,21 +6,25 @@ import hashlib
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from connector.conversion import boot_check as checks
+from connector.conversion import virtual_machine
 from connector.conversion.boot_check import BootReport, boot_check
 from connector.conversion.console import BootOutcome
-from connector.conversion.virtual_machine import BootDisk, Hardware
-from connector.errors import Interrupted, TargetFailed
+from connector.conversion.virtual_machine import BootDisk, Hardware, VirtualMachine
+from connector.errors import BootFailed, Interrupted, TargetFailed
 from tests import processes
 from tests.conversion.boot_sectors import FOREVER, POWER_OFF, saying
 from tests.waiting import PATIENCE, eventually
@@ -80,15 +84,51 @@ def test_a_machine_that_switches_itself_off(tmp_path: Path) -> None:
 def test_a_machine_that_writes_without_end_is_stopped(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And it is not started again without KVM: this tells nothing about KVM."""
+    starts = []
+
+    @contextmanager
+    def slowly(hardware: Hardware, directory: Path, accel: str) -> Iterator[VirtualMachine]:
+        starts.append(accel)
+        with virtual_machine.started(hardware, directory, "tcg") as machine:
+            yield machine
+
     monkeypatch.setattr(checks, "_MOST_OUTPUT", 1 << 16)
-    with pytest.raises(TargetFailed, match=r"more than 65536 bytes to console\.log"):
+    monkeypatch.setattr(checks, "accelerator", lambda: "kvm")
+    monkeypatch.setattr(checks, "started", slowly)
+    with pytest.raises(BootFailed, match=r"more than 65536 bytes to console\.log"):
         start(saying(tmp_path / "disk", b"hello", FOREVER))
+    assert starts == ["kvm"]
     assert not list(scratch.iterdir())
 
 
 def test_a_marker(tmp_path: Path) -> None:
     disk = saying(tmp_path / "disk", b"web login: \r\nREADY 7\r\n")
     assert start(disk, marker=re.compile(r"READY \d")).outcome is BootOutcome.MARKER
+
+
+@contextmanager
+def asking(hardware: Hardware, directory: Path, accel: str) -> Iterator[VirtualMachine]:
+    """A machine whose card seems to ask for an address at once: the packet is added to QEMU's trace."""
+    packet = b"\xff" * 6 + bytes.fromhex(hardware.macs[0].replace(":", "")) + b"\x86\xdd" + bytes(40)
+    with virtual_machine.started(hardware, directory, accel) as machine:
+        eventually(lambda: machine.files.trace.exists() and machine.files.trace.stat().st_size, "a trace")
+        with machine.files.trace.open("ab") as trace:
+            trace.write(struct.pack("<IIII", 0, 0, len(packet), len(packet)) + packet)
+        yield machine
+
+
+@pytest.mark.parametrize(
+    ("marker", "outcome"), [(None, BootOutcome.NETWORK), (re.compile("READY"), BootOutcome.SILENT)]
+)
+def test_a_packet_shortens_the_wait_for_a_login_prompt_and_not_for_a_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marker: re.Pattern[str] | None, outcome: BootOutcome
+) -> None:
+    monkeypatch.setattr(checks, "PROMPT", 0.0)
+    monkeypatch.setattr(checks, "started", asking)
+    report = start(saying(tmp_path / "disk", b"hello"), patience=5, marker=marker)
+    assert report.outcome is outcome
+    assert (report.seconds >= 5) is (marker is not None)
 
 
 def test_the_report_is_kept_for_its_owner(tmp_path: Path) -> None:
