@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,12 +54,11 @@ class Connection:
         channel.pace = self._pace
         self._decoder = wire.Decoder(wire.FROM_INSTANCE)
         self._changed = threading.Condition()
-        self._unacked: deque[tuple[int, int, int]] = deque()  # (sequence, plain bytes, bytes of state "same")
+        self._unacked: deque[tuple[int, FrameKind, int]] = deque()  # (sequence, kind, bytes of the disk)
         self._flying = self._sequence = self._acked = 0
         self._ended = self._aborted = False
         self._version = 1  # of the wire format, as the instance speaks it
-        self.durable = 0  # plain bytes of data that the instance has made durable
-        self.same = 0  # bytes that the instance has confirmed to hold
+        self.durable: Counter[FrameKind] = Counter()  # bytes of the disk that were acknowledged, by frame kind
         self.waited = 0.0  # seconds without credit
         self.held = 0.0  # seconds in which the rate was used up
         self.hunger = 0.0  # share of the time between its last two acknowledgements in which the instance waited for bytes
@@ -87,10 +86,10 @@ class Connection:
             elif self._lane.ended:
                 break
             else:
-                self._put(Frame(FrameKind.FLUSH), 0)
+                self._put(Frame(FrameKind.FLUSH), FrameKind.FLUSH)
         with self._changed:
             self._ended = True
-        self._put(Frame(FrameKind.END), 0)
+        self._put(Frame(FrameKind.END), FrameKind.END)
 
     def take_acknowledgements(self) -> None:
         """The other thread: until END is acknowledged."""
@@ -122,17 +121,17 @@ class Connection:
                 self.waited += time.monotonic() - began
         kind = FrameKind.ZERO if item.kind == FrameKind.HOLE and self._version < 2 else item.kind
         frame = Frame(kind, 0, item.offset, item.length, item.codec, item.digests, item.payload)
-        plain = item.length if item.kind == FrameKind.DATA else 0
-        self._put(frame, plain, item.length if item.kind == FrameKind.SAME else 0)
+        self._put(frame, item.kind, item.length)
 
-    def _put(self, frame: Frame, plain: int, same: int = 0) -> None:
+    def _put(self, frame: Frame, kind: FrameKind, length: int = 0) -> None:
         with self._changed:
             if self._aborted:
                 raise TransferFailed("the connection was aborted", on=self.channel.peer)
             self._sequence += 1
             frame.sequence = self._sequence
-            self._unacked.append((frame.sequence, plain, same))
-            self._flying += plain
+            self._unacked.append((frame.sequence, kind, length))
+            if kind == FrameKind.DATA:
+                self._flying += length
         self.channel.send(_parts(frame))
 
     def _pace(self, count: int) -> int:
@@ -145,10 +144,10 @@ class Connection:
         if ack.sequence > self._sequence:
             raise WireViolation("the instance acknowledged what was never sent", on=self.channel.peer)
         while self._unacked and self._unacked[0][0] <= ack.sequence:
-            _, plain, same = self._unacked.popleft()
-            self._flying -= plain
-            self.durable += plain
-            self.same += same
+            _, kind, length = self._unacked.popleft()
+            if kind == FrameKind.DATA:
+                self._flying -= length
+            self.durable[kind] += length
         self._acked = ack.sequence
         now, starved = time.monotonic(), ack.offset / 1e6
         self.hunger = (starved - self._starved) / max(now - self._acknowledged, 1e-3)

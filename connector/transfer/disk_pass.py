@@ -23,7 +23,7 @@ from connector.transfer.sender import SendProgress
 from connector.transfer.source import BlockSource
 from connector.transfer.target_digests import TargetDigests
 
-FRUITLESS = 6  # connections in a row without a delivered byte, after which the pass fails
+FRUITLESS = 6  # connections in a row of which no byte, zero or not, became durable, after which the pass fails
 FINISHES = 4  # tries to finish a pass; after each but the last, missing ranges are delivered
 
 
@@ -217,13 +217,14 @@ class _Delivery:
             b.bottleneck,
             b.level,
             self._wanted,
-            min(self._wanted, self._held + b.acked + b.zero + b.same),
+            min(self._wanted, self._held + b.acked),
             a.same + b.same,
+            a.holes + b.holes,
         )
 
     def _delivered(self) -> int:
         total = self._total()
-        return total.acked + total.same
+        return total.acked + total.holes
 
     def _wait(self, fruitless: int) -> None:
         pause = TRANSFER.pause(fruitless)

@@ -38,7 +38,9 @@ TICK = 0.25  # seconds between two reports
 class SendProgress:
     """Bytes so far. `sent` are plain bytes of data frames, `wire` bytes on the wire including TLS.
 
-    `acked` is durable, `same` is equal on source and target.
+    `acked` are bytes of the blocks that were read (data, zeros and what is equal on source and target) and `holes` bytes that
+    were not read; the instance has acknowledged both. `same` is the part of `acked` that the target held already. `wanted` and
+    `durable` are of the whole plan, over all connections.
     """
 
     read: int = 0
@@ -51,6 +53,7 @@ class SendProgress:
     wanted: int = 0
     durable: int = 0
     same: int = 0
+    holes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,11 +337,15 @@ class _Pipeline:
             tally.zero,
             tally.sent,
             sum(c.channel.sent for c in self._connections),
-            sum(c.durable for c in self._connections),
+            self._acknowledged(FrameKind.DATA, FrameKind.ZERO, FrameKind.SAME),
             self._last.bottleneck,
             self._choice.level,
-            same=sum(c.same for c in self._connections),
+            same=self._acknowledged(FrameKind.SAME),
+            holes=self._acknowledged(FrameKind.HOLE),
         )
+
+    def _acknowledged(self, *kinds: FrameKind) -> int:
+        return sum(connection.durable[kind] for connection in self._connections for kind in kinds)
 
     def _counted(self) -> _Tally:
         """All counters at one moment."""

@@ -14,11 +14,13 @@ from connector.errors import Conflict, Interrupted, ProofFailed, TargetFull, Tra
 from connector.kinds import PassKind
 from connector.model import Extent
 from connector.settings import TransferSettings
-from connector.transfer.disk_pass import DiskPass, copy_disk
+from connector.transfer.disk_pass import FRUITLESS, DiskPass, copy_disk
 from connector.transfer.extents import to_json, whole
 from connector.transfer.policies import Delayed, Wrapper
+from connector.transfer.sender import SendProgress
 from connector.transfer.source import FileSource
 from tests.transfer.conftest import CELL, MIB, Instance, make_disk
+from tests.waiting import PATIENCE
 
 SMALL = TransferSettings(in_flight=2 * MIB)
 
@@ -78,6 +80,37 @@ def test_several_connections_and_compression_deliver_the_same(instance: Instance
     settings = TransferSettings(connections=3, compression="3", in_flight=4 * MIB)
     result = copy_disk(FileSource(disk), instance.endpoint, order(disk), settings=settings, prove=True)
     assert same(disk, instance.disk("2000")) and result.wire < result.sent
+
+
+class BreaksAfterEachBlock(Wrapper):
+    """One block arrives, then the connection breaks."""
+
+    def __init__(self, source: FileSource) -> None:
+        super().__init__(source)
+        self.arrived, self.breaks, self.durable = threading.Event(), 0, 0
+
+    def allocated(self, extent: Extent) -> list[Extent]:
+        return [extent]
+
+    def read(self, extents, halt=None):  # type: ignore[no-untyped-def]
+        self.arrived.clear()
+        yield next(iter(self._source.read(extents)))
+        assert self.arrived.wait(PATIENCE)
+        self.breaks += 1
+        raise TransferFailed("the connection broke", retryable=True)
+
+    def report(self, seen: SendProgress) -> None:
+        if seen.durable > self.durable:
+            self.durable = seen.durable
+            self.arrived.set()
+
+
+def test_connections_that_deliver_only_zeros_are_not_fruitless(instance: Instance, tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "zeros", (FRUITLESS + 1) * MIB)
+    disk.write_bytes(bytes(disk.stat().st_size))
+    source = BreaksAfterEachBlock(FileSource(disk))
+    copy_disk(source, instance.endpoint, order(disk), progress=source.report, prove=True)
+    assert source.breaks == FRUITLESS + 1
 
 
 def test_delta_needs_its_base(instance: Instance, disk: Path) -> None:
