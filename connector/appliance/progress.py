@@ -25,7 +25,7 @@ class DiskProgress:
     wire: int = 0
     rate: float = 0.0  # plan bytes made durable per second, over the last few seconds
     bottleneck: str = ""
-    reader: str = ""  # the reader that reads it now
+    reader: str = ""  # all readers that have opened it for this pass, in their order; the last one reads it now
 
 
 @dataclass(slots=True)
@@ -71,6 +71,11 @@ class PassProgress:
             if "done" in changes:
                 disk = replace(disk, rate=self._meters[key].add(time.monotonic(), disk.done))
             self._disks[key] = disk
+
+    def state(self, key: int) -> str:
+        """What one disk does now."""
+        with self._lock:
+            return self._disks[key].state
 
     def read(self) -> tuple[str, list[dict[str, object]]]:
         """The phase, and the fields of every disk."""

@@ -162,3 +162,24 @@ def test_readers_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
     with closing(desk.open()):
         assert desk.open.read_by == ["vddk", "nfc"]
     assert desk.board.read()[1][0]["reader"] == "vddk, nfc"
+
+
+class Moving(Desk):
+    """The machine has no host at first."""
+
+    state: object = None  # of the disk, when it is opened again
+
+    def disk_access(self, *details: object) -> DiskAccess:
+        access = super().disk_access(*details)
+        if self.asked == 1:
+            raise HostUnavailable("is in maintenance mode", retryable=True)
+        self.state = self.board.read()[1][0]["state"]
+        return access
+
+
+def test_while_no_host_serves_the_machine_the_disk_waits_and_then_is_what_it_was(tmp_path: Path) -> None:
+    desk = Moving(tmp_path, GOOD)
+    desk.board.update(2000, state="delta")
+    with closing(desk.open()):
+        assert desk.state == "waiting for the machine's host"
+        assert desk.board.read()[1][0]["state"] == "delta"

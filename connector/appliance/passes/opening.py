@@ -58,10 +58,13 @@ class Opening:
     def __call__(self) -> BlockSource:
         """Open the disk. Raises a failure that does not pass in time, and Interrupted after a stop."""
         failures, homeless = 0, None
+        state = self._board.state(self._disk.key)
         while True:
             try:
                 with self._guard.hearing():
-                    return self._once()
+                    source = self._once()
+                self._board.update(self._disk.key, state=state)
+                return source
             except ConnectorError as failed:
                 if is_unplaced(failed):
                     homeless = homeless or time.monotonic()
