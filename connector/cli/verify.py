@@ -10,6 +10,7 @@ disk's account in `connector/transfer/account.py`, the bytes of an image in `con
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -154,33 +155,43 @@ def require_key(manifest: Manifest, key: str, path: Path) -> bytes:
 
 
 def choose(disks: Mapping[str, Any], images: Sequence[str], *, complete: bool) -> dict[str, Path]:
-    """The file of each disk. `complete`: every disk must have a file. Raises NotFound, BadInput."""
-    files: dict[str, Path] = {}
+    """The file of each disk; one that is named goes before those of a directory. `complete`: every disk must have a file.
+
+    Raises NotFound, and BadInput when a word names no disk or when a disk has several files.
+    """
+    named: defaultdict[str, set[Path]] = defaultdict(set)
+    beside: defaultdict[str, set[Path]] = defaultdict(set)
     for word in images:
         key, separator, name = word.partition("=")
         if separator and key in disks:
-            files[key] = Path(name)
+            named[key].add(Path(name))
         elif Path(word).is_dir():
-            files |= _in_directory(disks, Path(word))
+            for path in _in_directory(disks, Path(word)):
+                beside[path.stem].add(path)
         elif Path(word).stem in disks:
-            files[Path(word).stem] = Path(word)
+            named[Path(word).stem].add(Path(word))
         elif len(disks) == len(images) == 1:
-            files[next(iter(disks))] = Path(word)
+            named[next(iter(disks))].add(Path(word))
         else:
             keys = ", ".join(sorted(disks))
             raise BadInput("which disk is it?", on=word, remedy=f"say KEY={word}; the manifest has {keys}")
+    files = {key: _only(key, paths) for key, paths in {**beside, **named}.items()}
     lacking = sorted(set(disks) - set(files))
     if not files or (complete and lacking):
         raise NotFound(f"no image of disk {', '.join(lacking)}", on=", ".join(images), remedy="say KEY=FILE")
     return files
 
 
-def _in_directory(disks: Mapping[str, Any], directory: Path) -> dict[str, Path]:
-    return {
-        path.stem: path
-        for path in sorted(directory.iterdir())
-        if path.stem in disks and path.suffix in ENDINGS
-    }
+def _in_directory(disks: Mapping[str, Any], directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.iterdir()) if path.stem in disks and path.suffix in ENDINGS]
+
+
+def _only(key: str, paths: set[Path]) -> Path:
+    first, *more = sorted(paths)
+    if more:
+        names = ", ".join(str(path) for path in sorted(paths))
+        raise BadInput(f"disk {key} has several images", on=names, remedy=f"say which one: {key}=FILE")
+    return first
 
 
 def _check(manifest: Manifest, key: str, path: Path) -> Checked:

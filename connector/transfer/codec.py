@@ -1,7 +1,8 @@
 """Blocks are compressed only when it pays: the level follows from measured rates of the link and of zstd.
 
-The sender measures how fast the link takes bytes while the link is the bottleneck, and how fast and how well each level
-compresses this disk. The level with the best predicted rate wins, and "none" wins every tie.
+The sender measures how fast the link takes bytes while the link is the bottleneck, how fast this computer compresses, and how
+well this disk compresses: two figures for all levels, whose ratios to each other (`SPEED`, `GAIN`) are fixed. The level with the
+best predicted rate wins, and "none" wins every tie.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 
 import zstandard
 
+from connector import settings
 from connector.errors import BadInput, WireViolation
 from connector.transfer.wire import Codec
 
@@ -40,7 +42,6 @@ class Choice:
         self._mode, self._fixed = mode, fixed_level(mode)
         self.level = self._fixed or 0
         self._lock = threading.Lock()
-        self._speed = dict(SPEED)
         self._scale = 1.0  # this machine's speed relative to the first guesses
         self._saving = 0.5  # fraction that level 3 would save on this data
         self._blocks = 0
@@ -102,10 +103,10 @@ class Choice:
 def fixed_level(mode: str) -> int | None:
     """The zstd level that `mode` names, 0 for none; None when it adapts. Raises BadInput."""
     try:
-        return {"adaptive": None, "none": 0}[mode] if mode in ("adaptive", "none") else int(mode)
+        return settings.fixed_level(mode)
     except ValueError:
         raise BadInput(
-            f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level"
+            f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level from -7 to 22"
         ) from None
 
 

@@ -39,6 +39,34 @@ def test_a_wrong_value_is_named_but_not_repeated() -> None:
     assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "refused"),
+    [
+        ("compression", "adaptive", ""),
+        ("compression", "none", ""),
+        ("compression", 3, ""),
+        ("compression", "-5", ""),
+        ("compression", "fast", "none, adaptive, or a zstd level from -7 to 22"),
+        ("compression", 99, "none, adaptive, or a zstd level from -7 to 22"),
+        ("compression", True, "none, adaptive, or a zstd level from -7 to 22"),
+        ("compression", "3.5", "none, adaptive, or a zstd level from -7 to 22"),
+        ("depth", 0, "greater than or equal to 1"),
+        ("in_flight", 0, "greater than or equal to 1"),
+        ("connections", -1, "greater than or equal to 1"),
+    ],
+)
+def test_how_bytes_are_moved_is_checked_at_the_start_and_not_in_each_pass(
+    field: str, value: object, refused: str
+) -> None:
+    document = yaml.safe_load(REFERENCE.read_text())
+    document["transfer"][field] = value
+    if refused:
+        with pytest.raises(BadInput, match=rf"transfer\.{field}: .*{refused}"):
+            parse(document, "appliance.yaml")
+    else:
+        assert parse(document, "appliance.yaml").transfer.compression == str(value)
+
+
 def test_a_password_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret")

@@ -188,6 +188,21 @@ def test_a_flipped_byte_of_an_image_ends_with_10_and_its_place(
     assert "disk 2001 was not checked" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [(), ("2000.raw", "2000.qcow2"), ("2000.raw", "2000=2000.qcow2")])
+def test_of_two_images_of_one_disk_none_is_chosen_in_silence(
+    web: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    web.run()
+    home = images(web, f"twice-{len(words)}-{'='.join(words).count('=')}")
+    (home / "2000.qcow2").write_bytes(b"not even an image")
+    monkeypatch.chdir(home)
+    assert verify("evidence.json", *words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "disk 2000 has several images" in said and "2000.qcow2" in said and "2000.raw" in said
+    assert verify("evidence.json", ".", "2000=2000.raw") == 0
+
+
 def test_what_is_wrong_with_the_manifest_is_one_line(
     web: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def test_fixed_levels_stay_and_nonsense_is_refused() -> None:
         and Choice("19").decide(1e12) == 19
         and Choice("-5").decide(None) == -5
     )
-    for mode in ("fast", "", "--3", "3.5"):
+    for mode in ("fast", "", "--3", "3.5", "99", "-99"):
         with pytest.raises(BadInput):
             Choice(mode)
 
