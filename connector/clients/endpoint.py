@@ -89,8 +89,8 @@ class InstanceEndpoint:
     def disk(self, key: str) -> dict[str, object]:
         return self.call("GET", f"/disks/{quote(key, safe='')}")
 
-    def put_disk(self, key: str, capacity: int, label: str = "", estimate: int = 0) -> dict[str, object]:
-        body = {"capacity": capacity, "label": label, "estimate": estimate}
+    def put_disk(self, key: str, capacity: int, label: str = "") -> dict[str, object]:
+        body = {"capacity": capacity, "label": label}
         return self.call("PUT", f"/disks/{quote(key, safe='')}", body)
 
     def begin_pass(self, key: str, body: Mapping[str, object]) -> dict[str, object]:

@@ -88,11 +88,11 @@ class InstanceService:
         return 200, self.store.get(path["key"]).describe()
 
     def put_disk(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        capacity, estimate = _take(body, "capacity", int), _take(body, "estimate", int, 0)
+        capacity = _take(body, "capacity", int)
         with suppress(NotFound):
             if self.store.get(path["key"]).capacity < capacity:
                 self.proofs.make_way(path["key"])
-        disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""), estimate)
+        disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""))
         return 200, disk.describe()
 
     def remove_disk(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:

@@ -9,14 +9,14 @@ import shutil
 import threading
 from pathlib import Path
 
-from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFull
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound
 from connector.files import replace
 from connector.instance.contents import DATA, TABLE
 from connector.instance.devices import Devices
 from connector.instance.disk import ABOUT, JOURNAL, Disk
 from connector.transfer import digest
 from connector.transfer.extents import CELL
-from connector.transfer.target import explained, free_space
+from connector.transfer.target import explained
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 FILES = (JOURNAL, ABOUT, DATA, TABLE)  # of a disk
@@ -90,10 +90,8 @@ class DiskStore:
     def _device(self, key: str) -> Path | None:
         return None if self._devices is None else self._devices.path(key)
 
-    def put(self, key: str, capacity: int, label: str, estimate: int = 0) -> Disk:
-        """Create, find or enlarge a disk (invariant 8). `estimate` bytes must be free for a new one:
-        TargetFull.
-        """
+    def put(self, key: str, capacity: int, label: str) -> Disk:
+        """Create, find or enlarge a disk (invariant 8)."""
         if not KEY.fullmatch(key):
             raise BadInput(
                 f"disk key {key[:140]!r} is not allowed", remedy="use letters, digits, dot, dash, underscore"
@@ -103,7 +101,6 @@ class DiskStore:
         with self._lock:
             disk = self._reopened(key)
             if disk is None:
-                self._require_space(key, estimate)
                 disk = self._create(key, capacity, label)
                 self._disks[key] = disk
         disk.grow(capacity)
@@ -132,17 +129,6 @@ class DiskStore:
             disks = list(self._disks.values())
         for disk in disks:
             disk.close()
-
-    def _require_space(self, key: str, estimate: int) -> None:
-        if self._devices is not None:  # a device has its space already
-            return
-        free = free_space(self.directory)
-        if estimate > free:
-            raise TargetFull(
-                f"needs about {estimate} bytes, {free} are free",
-                on=f"disk {key}",
-                remedy="enlarge the instance's storage",
-            )
 
     def _create(self, key: str, capacity: int, label: str) -> Disk:
         home = self.directory / "disks" / key

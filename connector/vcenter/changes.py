@@ -75,13 +75,12 @@ def merged(areas: Iterable[Extent]) -> tuple[Extent, ...]:
 def why_no_delta(base: MachineDisk, now: MachineDisk) -> str | None:
     """Why the changes of `now` since `base` cannot be queried; None when they can.
 
-    Both are disks of snapshots: `base` of the last finished reading, `now` of the snapshot that is read.
+    Both are disks of snapshots and have the same key: `base` of the last finished reading, `now` of the snapshot that is read.
     """
     checks: tuple[tuple[bool, str], ...] = (
         (not base.change_id, "the base has no change id"),
         (not now.change_id, "CBT is not active for the disk: its snapshot has no change id"),
         (base.capacity != now.capacity, f"the disk was resized from {base.capacity} to {now.capacity} bytes"),
-        (base.key != now.key, f"the device key changed from {base.key} to {now.key}"),
         (not base.uuid and bool(now.uuid), "the base does not say of which disk it is (no uuid)"),
         (base.uuid != now.uuid, "another disk is in its place (uuid changed)"),
         (

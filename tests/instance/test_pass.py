@@ -320,11 +320,6 @@ def test_full_target_is_told_and_keeps_what_was_acknowledged(
         copy_disk(FileSource(big), small.endpoint, order(big), settings=SMALL)
 
 
-def test_disk_that_cannot_fit_is_refused_early(instance: Instance) -> None:
-    with pytest.raises(TargetFull, match="are free"):
-        instance.endpoint.put_disk("2000", 1 << 45, estimate=1 << 45)
-
-
 def test_disk_never_shrinks_but_grows(instance: Instance, disk: Path) -> None:
     copy_disk(FileSource(disk), instance.endpoint, order(disk))
     with pytest.raises(Conflict, match="cannot shrink"):

@@ -142,7 +142,6 @@ REASONS = {
     "moved to another datastore": (replace(BASE, path="[ds2] web/web.vmdk"), "moved"),
     "moved to another folder": (replace(BASE, path="[ds1] web_1/web.vmdk"), "moved"),
     "another disk": (replace(BASE, uuid="6000C29b"), "another disk"),
-    "another key": (replace(BASE, key=2001), "device key"),
 }
 
 
