@@ -9,7 +9,6 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
 ZSTD_LEVELS = range(-7, 23)
 
 
@@ -50,6 +49,11 @@ class TransferSettings(BaseSettings):
     audit: Annotated[float, Field(ge=0, le=1)] = (
         0.001  # share of what CBT calls unchanged that a delta looks at
     )
+
+    @property
+    def window(self) -> int:
+        """Bytes of one connection between two acknowledgements: half of its credit is sent while the other half is written."""
+        return self.in_flight // self.connections // 2
 
 
 class VCenterSettings(BaseSettings):

@@ -25,7 +25,7 @@ class DiskProgress:
     wire: int = 0
     rate: float = 0.0  # plan bytes made durable per second, over the last few seconds
     bottleneck: str = ""
-    reader: str = ""  # all readers that have opened it for this pass, in their order; the last one reads it now
+    reader: str = ""  # those that have opened it for this pass, the present one last
 
 
 @dataclass(slots=True)

@@ -94,16 +94,16 @@ class InstanceEndpoint:
         return self.call("PUT", f"/disks/{quote(key, safe='')}", body)
 
     def begin_pass(self, key: str, body: Mapping[str, object]) -> dict[str, object]:
-        """`body`: pass_id, kind, snapshot, change_id, base_change_id, identity. Repeating it is harmless."""
+        """`body`: pass_id (the reading id), kind, snapshot, change_id, base_change_id, identity. Repeating it is harmless."""
         return self.call("POST", f"/disks/{quote(key, safe='')}/passes", body)
 
     def finish_pass(
-        self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
+        self, key: str, reading_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
     ) -> dict[str, object]:
         """Finish the reading. Raises MissingRanges if a part of the plan is not in the journal."""
         body = {"extents": ranges.to_json(cover), "todo": ranges.to_json(todo)}
         return self.call(
-            "POST", f"/disks/{quote(key, safe='')}/passes/{quote(pass_id, safe='')}/finish", body
+            "POST", f"/disks/{quote(key, safe='')}/passes/{quote(reading_id, safe='')}/finish", body
         )
 
     def remove_disk(self, key: str) -> None:

@@ -110,7 +110,7 @@ class BlockServer:
 
     def _open(self, hello: Hello, channel: Channel) -> WriteSession:
         try:
-            return self._store.get(hello.disk).open_session(hello.pass_id, hello.capacity, channel.abort)
+            return self._store.get(hello.disk).open_session(hello.reading_id, hello.capacity, channel.abort)
         except ConnectorError as error:
             raise PeerRefused(error.what, on=error.on, remedy=error.remedy) from error
 

@@ -37,7 +37,7 @@ from connector.model import Extent
 from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
-from connector.transfer.tiling import Piece
+from connector.transfer.reasons import Piece
 
 FENCE = 30.0  # seconds within which sessions of an older pass must end
 AREAS = 1 << 18  # of one journal record, at most

@@ -94,7 +94,7 @@ class DoubtRecord:
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """Areas in which a proof found the target wrong."""
+    """Areas where the target is wrong, as a proof found, or may be: a window met a page of the table that cannot be trusted."""
 
     areas: tuple[Extent, ...]
 

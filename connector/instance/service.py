@@ -35,7 +35,7 @@ from connector.transfer.target import free_space
 log = logging.getLogger(__name__)
 BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
 PATIENCE = 20.0  # seconds that a request may wait for a proof, at most
-PAGE = 1 << 16  # cells whose digests one answer contains, at most: 2 MiB
+ANSWER = 1 << 16  # cells whose digests one answer contains, at most: 2 MiB
 T = TypeVar("T")
 
 
@@ -103,13 +103,13 @@ class InstanceService:
     def digests(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         disk = self.store.get(path["key"])
         extents = [
-            part for extent in _extents(body, "extents") for part in ranges.blocks([extent], PAGE * CELL)
+            part for extent in _extents(body, "extents") for part in ranges.blocks([extent], ANSWER * CELL)
         ]
         if ranges.align(extents, disk.capacity) != ranges.normalise(extents):
             raise BadInput("the ranges must be whole cells within the disk", on=f"disk {disk.key}")
-        if sum(digest.count(extent.length) for extent in extents) > PAGE:
+        if sum(digest.count(extent.length) for extent in extents) > ANSWER:
             raise BadInput(
-                f"one answer has the digests of {PAGE} cells at most", remedy="ask for fewer cells"
+                f"one answer has the digests of {ANSWER} cells at most", remedy="ask for fewer cells"
             )
         return 200, zstandard.compress(disk.digests(extents, look=_take(body, "look", bool, False)), 1)
 

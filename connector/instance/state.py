@@ -24,7 +24,7 @@ from connector.instance.records import (
 from connector.kinds import PassKind, RangeState
 from connector.model import Extent
 from connector.transfer import extents as ranges
-from connector.transfer.tiling import Piece, Reason, tile
+from connector.transfer.reasons import Piece, Reason, tile
 
 #: Kinds of passes that need no base, because they are about the whole disk.
 WHOLE: Final = frozenset(kind for kind in PassKind if kind.is_whole)

@@ -72,7 +72,7 @@ class Readers:
     def __init__(self, by_name: Mapping[str, Reader], preferred: str = AUTO) -> None:
         """`by_name`: the readers by their names, in the order in which `auto` takes them."""
         self._by_name, self._preferred = dict(by_name), preferred
-        self._unfit: dict[str, ConnectorError] = {}  # readers that only a job could choose, and that do not work here
+        self._unfit: dict[str, ConnectorError] = {}  # a job that chooses one is refused
 
     def chosen(self, choice: str = AUTO, on: str = "") -> tuple[Reader, ...]:
         """The readers that may serve a job with this choice, the first one to be tried first. `on`: whom an error names.

@@ -122,7 +122,7 @@ JOB_FIELDS: Final = (
         metavar="MBIT", key="bandwidth", label="Speed limit, Mbit/s", changes=WHILE_SYNCING, part_of="ReplicationParameters",
     ),
     JobField(
-        "compress_level", Whole(0, 10), "Level; 0 is none. Default: as the line and the processor allow.",
+        "compress_level", Whole(0, 10), "Level; 0 is none. Default: as the link and the processor allow.",
         option="--compression", metavar="LEVEL", key="replication.compression", label="Compression level",
         changes=WHILE_SYNCING, part_of="ReplicationParameters",
     ),

@@ -19,7 +19,7 @@ from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
-from connector.transfer.tiling import BY_LETTER, Piece, Reason, cut, segment, tiles
+from connector.transfer.reasons import BY_LETTER, Piece, Reason, cut, segment, tiles
 
 PLAIN: Final = 4096  # ranges that are listed one by one, at most
 UNPACKED: Final = 16 << 20  # bytes of packed reasons, at most

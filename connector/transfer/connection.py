@@ -58,7 +58,7 @@ class Connection:
         self._flying = self._sequence = self._acked = 0
         self._ended = self._aborted = False
         self._version = 1  # of the wire format, as the instance speaks it
-        self.durable: Counter[FrameKind] = Counter()  # bytes of the disk that were acknowledged, by frame kind
+        self.durable: Counter[FrameKind] = Counter()  # acknowledged bytes, by frame kind
         self.waited = 0.0  # seconds without credit
         self.held = 0.0  # seconds in which the rate was used up
         self.hunger = 0.0  # share of the time between its last two acknowledgements in which the instance waited for bytes

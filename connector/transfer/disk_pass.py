@@ -23,7 +23,7 @@ from connector.transfer.sender import SendProgress
 from connector.transfer.source import BlockSource
 from connector.transfer.target_digests import TargetDigests
 
-FRUITLESS = 6  # connections in a row of which no byte, zero or not, became durable, after which the pass fails
+FRUITLESS = 6  # connections in a row that delivered nothing, not even zeros, after which the pass fails
 FINISHES = 4  # tries to finish a pass; after each but the last, missing ranges are delivered
 
 
@@ -32,7 +32,7 @@ class DiskPass:
     """The order for one disk. `identity` names the source disk: attempts at another disk are not continued."""
 
     key: str
-    pass_id: str
+    reading_id: str
     capacity: int
     kind: PassKind
     snapshot: str
@@ -146,7 +146,7 @@ class _Delivery:
         for more in reversed(range(FINISHES)):
             done = self._deliver(want, changes, dirty)
             try:
-                self._endpoint.finish_pass(order.key, order.pass_id, done.cover, changes.fresh(done))
+                self._endpoint.finish_pass(order.key, order.reading_id, done.cover, changes.fresh(done))
                 return
             except MissingRanges as short:
                 if not more:
@@ -179,13 +179,13 @@ class _Delivery:
                 return todo
 
     def _send(self, todo: Plan) -> None:
-        order, connections = self._order, max(1, self._settings.connections)
+        order = self._order
         target_digests = None
         if order.kind is PassKind.COMPARE:
             target_digests = TargetDigests(
                 lambda extents: self._endpoint.digests(order.key, extents), order.capacity
             )
-        hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2 // connections)
+        hello = Hello(order.key, order.reading_id, order.capacity, self._settings.window)
         sender.send(
             self._source,
             self._endpoint.connect_blocks,
@@ -256,7 +256,7 @@ class _Changes:
     def _attempt(self, attempt: Mapping[str, Any], wrong: list[Extent]) -> InterruptedAttempt:
         """An attempt for the plan. What it delivered and was found wrong later does not count as durable."""
         durable = ranges.subtract(ranges.from_json(attempt["durable"]), wrong)
-        if attempt["pass_id"] == self._order.pass_id or (
+        if attempt["pass_id"] == self._order.reading_id or (
             attempt["snapshot"] == self._order.snapshot and self._order.snapshot
         ):
             return InterruptedAttempt(durable)
@@ -283,7 +283,7 @@ class _Changes:
 
 def _begin_body(order: DiskPass) -> dict[str, object]:
     return {
-        "pass_id": order.pass_id,
+        "pass_id": order.reading_id,
         "kind": order.kind,
         "snapshot": order.snapshot,
         "change_id": order.change_id,

@@ -29,7 +29,7 @@ WINDOW_RANGES = 4096
 FAREWELL = 5.0  # seconds in which a refused peer can still read why
 GREETING = 30.0  # seconds within which a peer must send HELLO
 BLOCKS = frozenset({FrameKind.DATA, FrameKind.ZERO, FrameKind.SAME, FrameKind.HOLE})
-IDLE = 900.0  # seconds that a connection may go without a block; a pass gives a slow source up earlier
+IDLE = 900.0  # seconds without a block after which a connection is ended; an appliance that still waits connects again
 
 
 class Sink(Protocol):
@@ -56,26 +56,26 @@ class Hello:
     """The request of an appliance that connects."""
 
     disk: str
-    pass_id: str
+    reading_id: str
     capacity: int
     window: int
 
     @classmethod
     def parse(cls, frame: Frame) -> Hello:
         body = frame.text
-        disk, pass_id = body.get("disk"), body.get("pass")
+        disk, reading_id = body.get("disk"), body.get("pass")
         capacity, window = body.get("capacity"), body.get("window")
         if not (
             isinstance(disk, str)
-            and isinstance(pass_id, str)
+            and isinstance(reading_id, str)
             and type(capacity) is int
             and type(window) is int
         ):
             raise WireViolation("HELLO lacks disk, pass, capacity or window")
-        return cls(disk, pass_id, capacity, min(max(window, WINDOW[0]), WINDOW[1]))
+        return cls(disk, reading_id, capacity, min(max(window, WINDOW[0]), WINDOW[1]))
 
     def frame(self) -> Frame:
-        body: dict[str, object] = {"disk": self.disk, "pass": self.pass_id}
+        body: dict[str, object] = {"disk": self.disk, "pass": self.reading_id}
         return wire.text(FrameKind.HELLO, body | {"capacity": self.capacity, "window": self.window})
 
 

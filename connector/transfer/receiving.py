@@ -28,7 +28,7 @@ class ReceivingInstance(Protocol):
     def begin_pass(self, key: str, body: Mapping[str, object]) -> dict[str, Any]: ...
 
     def finish_pass(
-        self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
+        self, key: str, reading_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
     ) -> dict[str, Any]:
         """Raises MissingRanges when the journal lacks ranges of the plan."""
 

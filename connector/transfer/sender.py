@@ -174,7 +174,7 @@ class _Pipeline:
     ) -> SendProgress:
         blocks = self._source.read(read, self._halt)
         try:
-            number = max(1, self._settings.connections)
+            number = self._settings.connections
             for _ in range(number):
                 connection = Connection(
                     connect(), self._hello, self._settings.in_flight // number, self._lane, self._flow

@@ -12,7 +12,7 @@ import pytest
 from connector.cli.main import main
 from connector.transfer import evidence
 from connector.transfer.account import Account, from_json
-from connector.transfer.tiling import Reason
+from connector.transfer.reasons import Reason
 from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
 

@@ -9,7 +9,7 @@ from blake3 import blake3
 from connector.transfer import digest, evidence
 from connector.transfer.account import Account
 from connector.transfer.extents import CELL
-from connector.transfer.tiling import Piece, Reason
+from connector.transfer.reasons import Piece, Reason
 from tests.cli.conftest import Connector
 from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh

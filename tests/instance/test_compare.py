@@ -26,7 +26,7 @@ from connector.transfer.disk_pass import DiskPass, copy_disk
 from connector.transfer.plan import InterruptedAttempt, plan
 from connector.transfer.policies import Delayed
 from connector.transfer.source import FileSource
-from connector.transfer.target_digests import PAGE, TargetDigests
+from connector.transfer.target_digests import STRETCH, TargetDigests
 from tests.instance.test_pass import StopAfter, order, same
 from tests.transfer.conftest import CELL, MIB, Instance, make_disk
 from tests.waiting import PATIENCE
@@ -97,7 +97,7 @@ def test_the_base_is_gone_from_the_moment_a_comparing_pass_begins(instance: Inst
         copy_disk(slow, instance.endpoint, compare(disk), settings=SMALL, stop=stop)
     assert instance.endpoint.disk("2000")["base"] is None
     with pytest.raises(Conflict, match="the base is missing"):
-        delta = order(disk, pass_id="pass-3", kind=PassKind.DELTA, base_change_id="id/1", snapshot="s3")
+        delta = order(disk, reading_id="pass-3", kind=PassKind.DELTA, base_change_id="id/1", snapshot="s3")
         copy_disk(FileSource(disk), instance.endpoint, delta, list)
 
 
@@ -135,7 +135,7 @@ def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_where_it_was(
     second = start()
     at = allocated[0].start + 100
     scribble(disk, {at: b"written under the next snapshot"})
-    again = compare(disk, pass_id="pass-3", snapshot="snapshot-3", change_id="new/2")
+    again = compare(disk, reading_id="pass-3", snapshot="snapshot-3", change_id="new/2")
     asked: list[str] = []
 
     def changed_since(change_id: str) -> list[Extent]:
@@ -169,18 +169,18 @@ def test_a_claim_that_the_target_does_not_bear_out_is_refused(tmp_path: Path) ->
 
 
 def test_pages_are_few_and_asked_for_once() -> None:
-    capacity = 20 * PAGE + 5 * CELL
+    capacity = 20 * STRETCH + 5 * CELL
     asked: list[Extent] = []
 
     def fetch(extents: list[Extent]) -> bytes:
         asked.extend(extents)
-        return b"".join(bytes([e.start // PAGE] * digest.SIZE) * digest.count(e.length) for e in extents)
+        return b"".join(bytes([e.start // STRETCH] * digest.SIZE) * digest.count(e.length) for e in extents)
 
     held = TargetDigests(fetch, capacity)  # type: ignore[arg-type]
     for extent in ranges.blocks([Extent(0, capacity)]):
-        number = extent.start // PAGE
+        number = extent.start // STRETCH
         assert held(extent) == bytes([number] * digest.SIZE) * digest.count(extent.length)
-    assert asked == list(ranges.blocks([Extent(0, capacity)], PAGE))
+    assert asked == list(ranges.blocks([Extent(0, capacity)], STRETCH))
     assert len(held._pages) <= 8
 
 

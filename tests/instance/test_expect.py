@@ -34,7 +34,12 @@ def test_each_pass_is_a_generation_of_its_target_and_leaves_its_root(instance: I
         out.seek(17 * MIB + 5)
         out.write(b"changed")
     delta = order(
-        disk, pass_id="pass-2", kind=PassKind.DELTA, change_id="id/2", base_change_id="id/1", snapshot="s-2"
+        disk,
+        reading_id="pass-2",
+        kind=PassKind.DELTA,
+        change_id="id/2",
+        base_change_id="id/1",
+        snapshot="s-2",
     )
     copy_disk(FileSource(disk), instance.endpoint, delta, lambda: [Extent(17 * MIB, CELL)], prove=True)
     second: Any = instance.endpoint.disk("2000")
@@ -89,7 +94,7 @@ def test_a_device_that_is_not_plugged_keeps_no_other_disk_from_being_served(
     (tmp_path / "instance" / "disks" / "2001" / "digests").unlink()
     assert second.endpoint.disk("2001")["doubt"] == "its digest table was missing"
     compare = order(
-        disk, key="2001", pass_id="pass-2", kind=PassKind.COMPARE, snapshot="s-2", change_id="id/2"
+        disk, key="2001", reading_id="pass-2", kind=PassKind.COMPARE, snapshot="s-2", change_id="id/2"
     )
     result = copy_disk(FileSource(disk), second.endpoint, compare, prove=True)
     assert result.sent == 0 and shown(second, "2001")["root"] == root_of(disk)

@@ -18,8 +18,8 @@ from connector.instance.records import PassBegin
 from connector.instance.store import DiskStore
 from connector.kinds import PassKind
 from connector.transfer.disk_pass import DiskPass, copy_disk
+from connector.transfer.reasons import Piece
 from connector.transfer.source import FileSource
-from connector.transfer.tiling import Piece
 from tests.transfer.conftest import CELL, MIB, Instance
 
 FORMATS = [

@@ -48,7 +48,12 @@ def test_x22_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> 
         out.write(bytes(3 * CELL))
     changed = [Extent(7 * CELL + 100, 7000), Extent(20 * MIB, 3 * CELL)]
     delta = order(
-        disk, pass_id="pass-2", kind=PassKind.DELTA, change_id="id/2", base_change_id="id/1", snapshot="s-2"
+        disk,
+        reading_id="pass-2",
+        kind=PassKind.DELTA,
+        change_id="id/2",
+        base_change_id="id/1",
+        snapshot="s-2",
     )
     second = copy_disk(FileSource(disk), instance.endpoint, delta, lambda: changed, prove=True)
     assert same(disk, instance.disk("2000"))
@@ -195,7 +200,7 @@ def test_invariant_9_new_snapshot_sends_what_is_missing_and_what_changed(
     with disk.open("r+b") as out:
         out.seek(at + 10)
         out.write(b"after the first snapshot")
-    again = order(disk, pass_id="pass-2", snapshot="snapshot-2", change_id="id/2")
+    again = order(disk, reading_id="pass-2", snapshot="snapshot-2", change_id="id/2")
     asked = []
 
     def changed_since(change_id: str) -> list[Extent]:
@@ -212,7 +217,7 @@ def test_unallocated_cells_of_a_later_full_pass_are_zeroed(instance: Instance, t
     first, second = make_disk(tmp_path / "a", 8 * MIB, 1), make_disk(tmp_path / "b", 8 * MIB, 2)
     copy_disk(FileSource(first), instance.endpoint, order(first))
     copy_disk(
-        FileSource(second), instance.endpoint, order(second, pass_id="pass-2", snapshot="s-2"), prove=True
+        FileSource(second), instance.endpoint, order(second, reading_id="pass-2", snapshot="s-2"), prove=True
     )
     assert same(second, instance.disk("2000"))
 
@@ -270,7 +275,7 @@ def test_invariant_10_no_image_in_the_middle_of_a_pass(instance: Instance, disk:
 
 def test_invariant_10_disks_of_different_passes_make_no_image(instance: Instance, disk: Path) -> None:
     copy_disk(FileSource(disk), instance.endpoint, order(disk))
-    copy_disk(FileSource(disk), instance.endpoint, order(disk, key="2001", pass_id="other"))
+    copy_disk(FileSource(disk), instance.endpoint, order(disk, key="2001", reading_id="other"))
     with pytest.raises(Conflict, match="different passes"):
         instance.endpoint.make_image("mixed", "raw", "run")
     assert instance.endpoint.make_image("mixed", "raw", "run", same_pass=False)["state"] == "ready"
@@ -284,7 +289,7 @@ def test_invariant_8_every_control_call_may_be_repeated(instance: Instance, disk
     assert endpoint.begin_pass("2000", begin) == endpoint.begin_pass("2000", begin)
     endpoint.discard_attempts("2000")
     assert endpoint.discard_attempts("2000")["attempts"] == []
-    copy_disk(FileSource(disk), endpoint, order(disk, pass_id="pass-2", snapshot="s2"))
+    copy_disk(FileSource(disk), endpoint, order(disk, reading_id="pass-2", snapshot="s2"))
     assert endpoint.finish_pass("2000", "pass-2", whole(disk.stat().st_size))["settled"] is True
     assert endpoint.put_disk("2000", disk.stat().st_size)["base"] != state["base"]
 

@@ -18,8 +18,8 @@ from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.account import PLAIN, Account, NoAccount, from_json, parts_of
 from connector.transfer.extents import BLOCK, CELL
+from connector.transfer.reasons import SEGMENTS, Piece, Reason, segment, tile, tiles
 from connector.transfer.roots import Roots
-from connector.transfer.tiling import SEGMENTS, Piece, Reason, segment, tile, tiles
 
 CELLS = 40
 CAPACITY = CELLS * CELL - 512

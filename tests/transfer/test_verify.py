@@ -19,8 +19,8 @@ from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer.account import Account, parts_of
 from connector.transfer.image import ConvertedImage, MappedImage, open_image
+from connector.transfer.reasons import Piece, Reason, tile
 from connector.transfer.roots import Roots
-from connector.transfer.tiling import Piece, Reason, tile
 from connector.transfer.verify import VerificationResult, check
 from tests.transfer.conftest import CELL, MIB, make_disk
 

@@ -215,7 +215,7 @@ class DiskCopy:
                 self._endpoint,
                 DiskPass(
                     key=self._key,
-                    pass_id=self._reading,
+                    reading_id=self._reading,
                     capacity=disk.capacity,
                     kind=decision.kind,
                     snapshot=self._snapshot.token,

@@ -192,7 +192,7 @@ class MachinePass:
             return self._copy_all(snapshot, reading, guard)
         except ReaderFailed as failed:
             has_changed = is_source_changed(failed)
-            if has_changed:  # first of all: the attempts must not count, whatever vCenter says of the machine now
+            if has_changed:  # before vCenter is asked anything: its answer must not keep these attempts
                 self._distrust(snapshot, reading, failed.what)
             identified(self._vcenter, self._order)  # a machine that is gone explains it better
             if has_changed:

@@ -22,7 +22,7 @@ class Reason(StrEnum):
     UNALLOCATED = "unallocated"  # not read: the source has nothing there, it reads as zeros
     EQUAL = "equal"  # read, and equal to what the target held
     UNCHANGED = "unchanged"  # not read: unchanged since the base, as CBT says
-    REPAIRED = "repaired"  # wrong as the proof says: read and sent again
+    REPAIRED = "repaired"  # known to be wrong, or not trusted any more: delivered again, in any range state
 
     @property
     def letter(self) -> str:
