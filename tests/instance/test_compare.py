@@ -35,7 +35,7 @@ SMALL = TransferSettings(in_flight=2 * MIB, compression="none")
 
 
 def compare(path: Path, **changes: object) -> DiskPass:
-    fresh = {"pass_id": "pass-2", "kind": PassKind.COMPARE, "snapshot": "snapshot-2", "change_id": "new/1"}
+    fresh = {"reading_id": "pass-2", "kind": PassKind.COMPARE, "snapshot": "snapshot-2", "change_id": "new/1"}
     return order(path, **(fresh | changes))
 
 
@@ -181,7 +181,7 @@ def test_pages_are_few_and_asked_for_once() -> None:
         number = extent.start // STRETCH
         assert held(extent) == bytes([number] * digest.SIZE) * digest.count(extent.length)
     assert asked == list(ranges.blocks([Extent(0, capacity)], STRETCH))
-    assert len(held._pages) <= 8
+    assert len(held._kept) <= 8
 
 
 CELLS = 12
@@ -287,18 +287,18 @@ def run_pass(
     end(disk, source, begin.reading_id, made.cover)
 
 
-def end(disk: Disk, source: dict[int, int], pass_id: str, cover: list[Extent]) -> None:
+def end(disk: Disk, source: dict[int, int], reading_id: str, cover: list[Extent]) -> None:
     """What was found wrong meanwhile is sent besides, as `disk_pass` does it."""
     for _ in range(4):
-        if not (missing := disk.finish(pass_id, cover, [])):
+        if not (missing := disk.finish(reading_id, cover, [])):
             return
-        send(disk, source, pass_id, missing)
+        send(disk, source, reading_id, missing)
     raise AssertionError(f"the pass does not end: {missing}")
 
 
-def send(disk: Disk, source: dict[int, int], pass_id: str, wanted: list[Extent]) -> None:
+def send(disk: Disk, source: dict[int, int], reading_id: str, wanted: list[Extent]) -> None:
     """Deliver these cells, whatever the target holds."""
-    session = disk.open_session(pass_id, CAPACITY, lambda: None)
+    session = disk.open_session(reading_id, CAPACITY, lambda: None)
     for number in sorted(n for e in wanted for n in range(e.start // CELL, -(-e.end // CELL))):
         plain = memoryview(cell(source[number], number))
         session.write(number * CELL, plain, digest.cells(plain))
