@@ -177,7 +177,7 @@ def bring(endpoint: InstanceEndpoint, disk: Disk, number: int) -> tuple[str, ...
     except ProofFailed:
         mend = DiskPass(
             disk.key,
-            order.pass_id,
+            order.reading_id,
             CAPACITY,
             PassKind.REPAIR,
             order.snapshot,
