@@ -16,7 +16,7 @@ _SUSE: Final = "/etc/sysconfig/network"
 _ASSIGNMENT: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]{0,60})=([^\r\n]*)")
 _BACKUP: Final = re.compile(r".*(?:~|\.(?:bak|orig|old|rpmnew|rpmsave|rpmorig|save))")
 _STATIC: Final = re.compile(
-    r"(?:IPADDR|NETMASK|PREFIX|PREFIXLEN|GATEWAY|BROADCAST|NETWORK|REMOTE_IPADDR)(?:_?\w{1,8})?"
+    r"(?:IPADDR|NETMASK|PREFIX|PREFIXLEN|GATEWAY|BROADCAST|NETWORK|REMOTE_IPADDR)(?:\d{1,3}|_[A-Za-z0-9]{1,8})?"
     r"|DNS\d|DOMAIN|IPV6ADDR|IPV6ADDR_SECONDARIES|IPV6_DEFAULTGW|LABEL_\w{1,8}"
 )
 _UPPER: Final = ("MASTER", "TEAM_MASTER", "BRIDGE", "OVS_BRIDGE", "BOND_MASTER", "BONDING_MASTER_DEVICE")
@@ -132,8 +132,16 @@ def _files(texts: GuestTexts) -> Iterator[IfcfgFile]:
             if not name.startswith("ifcfg-") or name == "ifcfg-lo" or _BACKUP.fullmatch(path):
                 continue
             text = texts.read(path)
-            if text is not None and (file := IfcfgFile(path, text, _values(text))) and _is_card(file):
+            if text is not None and _is_open(text):
+                texts.note(f"{path} was not looked at: a quoted value does not end on its line")
+            elif text is not None and (file := IfcfgFile(path, text, _values(text))) and _is_card(file):
                 yield file
+
+
+def _is_open(text: str) -> bool:
+    """Whether a value goes over several lines, as a shell allows."""
+    values = (match[2].strip() for line in sections.split(text) if (match := _ASSIGNMENT.match(line)))
+    return any(value[:1] in ('"', "'") and value[0] not in value[1:] for value in values)
 
 
 def _is_suse(texts: GuestTexts) -> bool:

@@ -26,6 +26,7 @@ _INET: Final = re.compile(
 _INET6: Final = re.compile(
     r"address|netmask|gateway|scope|autoconf|accept_ra|preferred-lifetime|dad-\w+|dns-(?:nameservers?|search|domain|sortlist)"
 )
+_CLIENTS: Final = ("dhclient", "dhcpcd", "udhcpc", "pump")
 _COMMANDS: Final = ("pre-up", "up", "post-up", "down", "pre-down", "post-down")
 _MEMBERS: Final = ("bond-slaves", "slaves", "bridge_ports", "bridge-ports", "bond-primary", "ovs_ports")
 _MASTERS: Final = ("bond-master", "ovs_bridge", "ovs_bonds")
@@ -72,6 +73,9 @@ def ask_dhcp(texts: GuestTexts, card: NamedCard, naming: Naming) -> None:  # noq
     if upper:
         texts.note(f"{card.name} belongs to {upper}; the addresses of {upper} were kept")
         return
+    for stanza in every:
+        if stanza.name == card.name and len(stanza.words) != 4:
+            texts.note(f"'{' '.join(stanza.words)}' was kept: this form of a stanza is not understood")
     if any(stanza.name.startswith(f"{card.name}:") for stanza in every):
         texts.note(f"{card.name} has further addresses on {card.name}:N, which were kept")
     asked: set[str] = {stanza.words[2] for stanza in every if _is_of(stanza, card.name) and _asks(stanza)}
@@ -80,6 +84,10 @@ def ask_dhcp(texts: GuestTexts, card: NamedCard, naming: Naming) -> None:  # noq
         if text is not None:
             stanzas = [_asking(texts, stanza, card.name, asked) for stanza in _stanzas(text)]
             changed = "".join(line for stanza in stanzas for line in stanza)
+            if changed != text and not any(
+                texts.paths(folder, *_CLIENTS) for folder in ("/sbin", "/usr/sbin")
+            ):
+                texts.note(f"{card.name} asks DHCP on the target, and no DHCP client was seen in the guest")
             texts.change(path, changed, f"{card.name} asks DHCP on the target")
 
 

@@ -6,6 +6,7 @@ The names of the cards stay, so that no setting that uses them has to be rewritt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,7 +85,9 @@ def plan(
         each.match_by_name(texts, naming)
     if mode is NetworkMode.DHCP:
         _ask_dhcp(texts, naming, len(cards))
-    _keep_names(texts, naming, cards, kernel_names)
+    elif naming.cards:
+        _note_cloud_init(texts)
+    _keep_names(texts, naming, kernel_names)
     changes = texts.plan()
     return NetworkPlan(changes, tuple(change for change in changes.changes if _is_for_udev(change)))
 
@@ -112,13 +115,22 @@ def _ask_dhcp(texts: GuestTexts, naming: Naming, count: int) -> None:
         )
 
 
-def _keep_names(texts: GuestTexts, naming: Naming, cards: Sequence[Card], kernel_names: bool) -> None:
-    """Give the names that no file of the guest gives, and that the kernel would not give by itself."""
-    knows_links = link_files.knows_links(texts)
-    is_by_link = knows_links and (naming.keeps_macs or len(cards) == 1)
+def _note_cloud_init(texts: GuestTexts) -> None:
+    """On another cloud it takes the machine for a new one, and writes what that cloud says of the network."""
+    if texts.read("/etc/cloud/cloud.cfg") is None or texts.paths("/etc/cloud", "cloud-init.disabled"):
+        return
+    files = [*texts.paths("/etc/cloud/cloud.cfg.d", ".cfg"), "/etc/cloud/cloud.cfg"]
+    if not any(re.search(r"config:[ \t]*disabled", texts.read(path) or "") for path in files):
+        texts.note(
+            "cloud-init is in the guest and may replace its addresses on a cloud; network: {config: disabled} stops that"
+        )
+
+
+def _keep_names(texts: GuestTexts, naming: Naming, kernel_names: bool) -> None:
+    """Give the names that no file of the guest gives for sure, and that the kernel would not give by itself."""
     claims = [*udev_rules.claims(texts), *(claim for each in FORMATS for claim in each.claims(texts))]
     given = {claim.name for claim in claims if claim.gives}
-    given |= {c.name for c in link_files.claims(texts) if c.gives and knows_links and (c.mac or is_by_link)}
+    given |= {claim.name for claim in link_files.claims(texts) if claim.mac}
     wanted = [
         named
         for named in naming.cards
@@ -128,14 +140,9 @@ def _keep_names(texts: GuestTexts, naming: Naming, cards: Sequence[Card], kernel
     ]
     moved = [c.name for c in wanted if is_kernel_name(c.name) and c.name != f"eth{c.card.order}"]
     if moved:
-        texts.note(
-            f"{', '.join(moved)} may not be the card of that number on the target; check the addresses after the first start"
-        )
-    if is_by_link:
-        for named in wanted:
-            link_files.write(texts, named, keeps_macs=naming.keeps_macs)
-    else:
-        udev_rules.write(texts, wanted, keeps_macs=naming.keeps_macs)
+        names = ", ".join(moved)
+        texts.note(f"{names} may be another card on the target; check the addresses after the first start")
+    udev_rules.write(texts, wanted, keeps_macs=naming.keeps_macs)
 
 
 def _is_for_udev(change: FileChange) -> bool:

@@ -1,9 +1,10 @@
-"""Rules of udev that name network cards: those that a guest has, and those that are written for guests with several cards.
+"""Rules of udev that name network cards: those that a guest has, and one for each card whose name must be kept.
 
-A new rule names a card by its MAC when the target keeps MACs, else by its place among the Ethernet cards of the PCI bus.
-The kernel's ethN is no such place: when eth0 has been renamed before the next card comes, the next card is eth0 too
-(systemd's issue 23036 shows it).
-A rule also renames a card that udev in the initramfs has renamed, and it works in guests that know no .link files.
+A new rule names a card by its MAC when the target keeps MACs, else by its place among the Ethernet cards of the PCI bus. A rule
+is applied by every udev since RHEL 6, under net.ifnames=0 too, and also to a card that the initramfs has renamed already.
+A .link file is not: with `OriginalName=eth0` it means no card that has been renamed, and its Name= was not given to such a
+card before systemd 240 (systemd's issue 9006). The kernel's ethN is no place: when eth0 was renamed before the next card
+comes, that one is eth0 too (issue 23036 shows it). `DRIVERS=="?*"` keeps bridges and VLANs out, which have a card's MAC.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NAME: Final = re.compile(r"(?<![A-Z_])NAME\s*:?=\s*\"([^\"]*)\"")
 _MAC: Final = re.compile(r"(?:ATTRS?|SYSFS)\{address\}\s*==\s*\"([^\"]*)\"")
 _RANK: Final = re.compile(r"RESULT==\"(\d{1,2})\"")
 _PLACE: Final = re.compile(
-    r"(?:KERNELS|ID|ENV\{ID_PATH\})\s*==\s*\"|DRIVERS\s*==\s*\"(?:vmxnet|e1000|pcnet32|vlance)"
+    r"(?:\bKERNELS|\bID|ENV\{ID_(?:PATH|NET_NAME_\w{1,20})\})\s*==\s*\"|DRIVERS\s*==\s*\"(?:vmxnet|e1000|pcnet32|vlance)"
 )
 _HEAD: Final = (
     "# Written when this machine was converted: its network cards keep the names that its settings use.\n"

@@ -16,7 +16,7 @@ ONE = (Card(0, MAC),)
 TWO = (Card(0, MAC), Card(1, SECOND_MAC))
 #: What says that udev of a guest reads .link files.
 SYSTEMD = {"/usr/lib/udev/rules.d/80-net-setup-link.rules": 'IMPORT{builtin}="net_setup_link"\n'}
-LINK = "/etc/systemd/network/10-connector-ens192.link"
+RULES = "/etc/udev/rules.d/70-connector-network.rules"
 
 
 @dataclass

@@ -172,7 +172,7 @@ def test_a_damaged_file_is_noted() -> None:
         note == "/etc/network/interfaces was not looked at: its inode is damaged"
         for note in result.plan.notes
     )
-    assert formats.LINK in changed(result)
+    assert formats.RULES in changed(result)
 
 
 def test_includes_end_and_stay_in_their_folder() -> None:
@@ -191,9 +191,7 @@ def test_names_that_are_none_are_not_used() -> None:
     for name in ("../../../x", 'a"b', "a b", "a\\nb", "x" * 16, "%k"):
         text = f"[connection]\ntype=ethernet\ninterface-name={name}\n\n[ethernet]\nmac-address={MAC}\n"
         result = changed(planned({formats.CONNECTION: text}, cards=TWO))
-        assert all(
-            path in (formats.CONNECTION, "/etc/udev/rules.d/70-connector-network.rules") for path in result
-        )
+        assert all(path in (formats.CONNECTION, formats.RULES) for path in result)
         assert all(name not in (new or "") for path, new in result.items() if path != formats.CONNECTION)
 
 
@@ -202,3 +200,15 @@ def test_notes_are_short_lines() -> None:
     notes = planned({formats.INTERFACES: text * 500}).plan.notes
     assert len(notes) <= 50
     assert all(note.isprintable() and len(note) <= 300 for note in notes)
+
+
+@pytest.mark.parametrize("path", [*PATHS, formats.RULES])
+@pytest.mark.parametrize("case", ["binary", "too large"])
+def test_a_file_that_is_not_understood_is_never_replaced(case: str, path: str) -> None:
+    """Not even by rules of ours, and not by an empty file."""
+    source = guest({formats.INTERFACES: formats.DEBIAN, **formats.OF_SUSE, path: HOSTILE[case]})
+    assert path not in changed(planned(source, "dhcp"))
+    source.unreadable.add(path)
+    result = planned(source, "dhcp")
+    assert path not in changed(result)
+    assert path not in changed(planned(source, "keep"))

@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 from connector.conversion.network.cards import Card, NameClaim, assign, path_names, slot_names
-from tests.conversion.network.guest import LINK, MAC, ONE, SECOND_MAC, TWO, after, changed, guest, planned
+from tests.conversion.network.guest import MAC, ONE, SECOND_MAC, TWO, after, changed, guest, planned
+from tests.conversion.network.guest import RULES as OWN_RULES
 
 INTERFACES: Final = "/etc/network/interfaces"
 RULES: Final = "/etc/udev/rules.d/70-persistent-net.rules"
-OWN_RULES: Final = "/etc/udev/rules.d/70-connector-network.rules"
 
 
 def rule(mac: str, name: str) -> str:
@@ -94,7 +94,7 @@ def test_several_cards_are_named_by_their_place_on_the_bus(tmp_path: Path) -> No
 
 def test_a_mac_that_stays_names_the_card() -> None:
     text = changed(planned({INTERFACES: "iface ens192 inet dhcp\n"}, keeps_macs=True))
-    assert text[LINK] is not None and f"MACAddress={MAC}\nOriginalName=eth[0-9]\n" in text[LINK]
+    assert (text[OWN_RULES] or "").endswith(f'DRIVERS=="?*", ATTR{{address}}=="{MAC}", NAME="ens192"\n')
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,11 @@ def test_a_link_file_of_the_guest_keeps_its_settings() -> None:
     path = "/etc/systemd/network/10-lan.link"
     text = f"[Match]\nMACAddress={MAC}\n\n[Link]\nName=lan0\nMTUBytes=9000\n"
     expected = "[Match]\nOriginalName=eth0\n\n[Link]\nName=lan0\nMTUBytes=9000\n"
-    assert changed(planned({path: text})) == {path: expected}
-    assert changed(planned({path: text.replace(f"MACAddress={MAC}", "Path=pci-0000:0b:00.0")})) == {
-        path: expected
-    }
+    by_mac = changed(planned({path: text}))
+    assert by_mac[path] == expected
+    assert (by_mac[OWN_RULES] or "").endswith('NAME="lan0"\n')
+    by_place = changed(planned({path: text.replace(f"MACAddress={MAC}", "Path=pci-0000:0b:00.0")}))
+    assert (by_place[path], by_place[OWN_RULES]) == (expected, by_mac[OWN_RULES])
     assert changed(planned({path: text}, keeps_macs=True)) == {}
     two = changed(planned({path: text}, cards=TWO))
     assert two.keys() == {path, OWN_RULES}
@@ -167,9 +168,9 @@ def test_a_card_that_is_known_by_its_mac_only_gets_a_name() -> None:
     text = f"[connection]\ntype=ethernet\n\n[ethernet]\nmac-address={MAC}\n"
     result = changed(planned({path: text}))
     assert result[path] == "[connection]\ninterface-name=net0\ntype=ethernet\n\n[ethernet]\n"
-    assert "Name=net0\n" in (result["/etc/systemd/network/10-connector-net0.link"] or "")
+    assert (result[OWN_RULES] or "").endswith('NAME="net0"\n')
     with_slot = changed(planned({path: text}, cards=(Card(0, MAC, 192),)))
-    assert LINK in with_slot
+    assert (with_slot[OWN_RULES] or "").endswith('NAME="ens192"\n')
 
 
 def test_planning_again_gives_nothing() -> None:
@@ -181,3 +182,15 @@ def test_planning_again_gives_nothing() -> None:
             source = guest(files)
             first = after(source, planned(source, cards=cards).plan)
             assert changed(planned(first, cards=cards)) == {}
+
+
+@pytest.mark.parametrize(
+    "match", ['KERNELS=="0000:0b:00.0"', 'ENV{ID_PATH}=="pci-0000:0b:00.0"', 'DRIVERS=="vmxnet3"']
+)
+def test_a_rule_for_a_place_becomes_one_for_the_place_on_the_target(match: str) -> None:
+    text = f'SUBSYSTEM=="net", ACTION=="add", {match}, NAME="lan0"\n'
+    result = changed(planned({RULES: text}, keeps_macs=True))
+    assert result[RULES] == ""
+    assert (result[OWN_RULES] or "").endswith(f'ATTR{{address}}=="{MAC}", NAME="lan0"\n')
+    by_kernel = {RULES: 'SUBSYSTEM=="net", KERNEL=="eth0", NAME="lan0"\n'}
+    assert changed(planned(by_kernel)) == {}
