@@ -91,6 +91,7 @@ def _size(text: str) -> int:
 @click.option(
     "--cbt-page", default=2000, show_default=True, help="Extents in one answer about changed areas."
 )
+@click.option("--chunked", is_flag=True, help="Send answers to SOAP calls in chunks, without their length.")
 @click.option("--cbt-gaps", is_flag=True, help="Answer quiet stretches with empty windows.")
 @click.option(
     "--tracking-with-snapshots",
@@ -158,6 +159,7 @@ def _run(stack: ExitStack, arguments: dict[str, object]) -> None:
         page=_int(arguments["page"]),
         cbt_page=_int(arguments["cbt_page"]),
         cbt_gaps=bool(arguments["cbt_gaps"]),
+        chunked=bool(arguments["chunked"]),
         task_seconds=_float(arguments["task_seconds"]),
     )
     server = stack.enter_context(

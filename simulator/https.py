@@ -16,18 +16,20 @@ from simulator.certificate import Certificate
 MAXIMUM_REQUEST = 16 << 20
 _HANDSHAKE_SECONDS = 20.0
 _IDLE_SECONDS = 300.0
+_CHUNK = 8 << 10
 _log = logging.getLogger("simulator.https")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer; `cut_after`: drop the connection after this number of its bytes."""
+    """An answer. `cut_after`: drop the connection after this number of its bytes. `chunked`: its length is not told."""
 
     status: int
     body: bytes
     content_type: str = "text/xml; charset=utf-8"
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
+    chunked: bool = False
 
 
 class TlsServer(ThreadingHTTPServer):
@@ -129,15 +131,18 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, answer: Answer) -> None:
         self.send_response(answer.status, HTTPStatus(answer.status).phrase)
         self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Cache-Control", "no-cache")
         for name, value in answer.headers.items():
             self.send_header(name, value)
         if answer.cut_after is not None:
-            self._cut(answer.body[: answer.cut_after])
+            self._cut(_coded(answer, answer.body[: answer.cut_after]))
             return
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(_coded(answer, answer.body))
 
     def _cut(self, part: bytes) -> None:
         """Send the beginning of an answer, or nothing at all, and drop the connection."""
@@ -155,3 +160,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug("%s %s", self.client_address[0], format % args)
+
+
+def _coded(answer: Answer, part: bytes) -> bytes:
+    """The bytes that carry this beginning of the answer's body. Chunks are announced as the whole body has them."""
+    if not answer.chunked:
+        return part
+    coded = bytearray()
+    for start in range(0, len(part), _CHUNK):
+        coded += b"%x\r\n" % len(answer.body[start : start + _CHUNK]) + part[start : start + _CHUNK]
+        if len(part) < len(answer.body) and start + _CHUNK >= len(part):
+            return bytes(coded)
+        coded += b"\r\n"
+    return bytes(coded) if len(part) < len(answer.body) else bytes(coded + b"0\r\n\r\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import Any, NamedTuple
 from xml.parsers.expat import ExpatError
 
@@ -93,8 +93,8 @@ RULES: dict[str, FaultRule] = {
     ),
     "ToolsUnavailable": FaultRule(
         Conflict,
-        "VMware Tools do not run in the guest, so it cannot be asked to shut down",
-        "shut it down from inside, or allow a hard power-off",
+        "VMware Tools do not run in the guest",
+        "start them; without them, shut it down from inside or allow a hard power-off, and do not ask for quiesced snapshots",
     ),
     "Timedout": FaultRule(VCenterFault, "vCenter gave up waiting", "try again", retryable=True),
     "RequestCanceled": FaultRule(Conflict, "somebody cancelled the task", "try again", retryable=True),
@@ -143,7 +143,7 @@ RULES: dict[str, FaultRule] = {
         VCenterFault, "its configuration does not allow the operation", details=("reason",)
     ),
     "FileFault": FaultRule(VCenterFault, "a file could not be used", details=("file",)),
-    "FileNotFound": FaultRule(NotFound, "a file is missing on the datastore", details=("file",)),
+    "FileNotFound": FaultRule(VCenterFault, "a file is missing on the datastore", details=("file",)),
     "FileLocked": FaultRule(Conflict, "a file is locked", _BUSY, retryable=True, details=("file",)),
     "NoDiskSpace": FaultRule(VCenterFault, "the datastore is full", _SPACE, details=("datastore", "file")),
     "InvalidDatastore": FaultRule(VCenterFault, "the datastore cannot be used", details=("name",)),
@@ -235,6 +235,8 @@ def translated(on: str) -> Iterator[None]:
         ) from problem
     except OSError as problem:
         raise Unreachable(_network(problem), on=on, remedy=_ADDRESS) from problem
+    except IncompleteRead as problem:
+        raise Unreachable("it hung up in the middle of its answer", on=on, remedy=_ADDRESS) from problem
     except HTTPException as problem:
         if str(problem)[:3] in _STARTING:
             raise Unreachable(f"it is not ready (HTTP {problem})", on=on, remedy=_ADDRESS) from problem

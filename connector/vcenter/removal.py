@@ -56,16 +56,20 @@ def dismiss(
     seconds: float | None = None
     try:
         seconds = _remove(session, vm, ticket, known, wait or WaitLimit(PATIENCE))
-    except NotFound:
-        log.info("%s is gone, and its snapshot %s with it", machine, ticket.name)
     except ConnectorError as failed:
-        failed.remedy = failed.remedy or _DISMISS
-        log.error("snapshot %s left behind: %s", ticket.name, failed)
-        with suppress(ConnectorError):  # a failure of the ledger must not hide this one
-            ledger.left(machine, ticket.token, failed.what)
-        raise
+        if not (isinstance(failed, NotFound) and _is_deleted(session, vm)):
+            _record_left(ledger, machine, ticket, failed)
+            raise
+        log.info("%s is gone, and its snapshot %s with it", machine, ticket.name)
     ledger.removed(machine, ticket.token)
     return seconds
+
+
+def _record_left(ledger: SnapshotLedger, machine: str, ticket: Ticket, failed: ConnectorError) -> None:
+    failed.remedy = failed.remedy or _DISMISS
+    log.error("snapshot %s left behind: %s", ticket.name, failed)
+    with suppress(ConnectorError):  # a failure of the ledger must not hide this one
+        ledger.left(machine, ticket.token, failed.what)
 
 
 def clear_leftovers(
@@ -170,12 +174,21 @@ def _remove_one(session: Session, vm: Any, target: str, wait: WaitLimit) -> floa
                 wait=wait,
                 what="the snapshot's removal",
             ).seconds
-    except NotFound:
-        return None
     except ConnectorError:
         if _exists(tree(session, vm), target):
             raise
         return None
+
+
+def _is_deleted(session: Session, vm: Any) -> bool:
+    """Whether the machine itself is gone. A task may miss something too, such as a file, and then the machine stays."""
+    try:
+        read(session, vm, (MARKER,), on=moref(vm))
+    except NotFound:
+        return True
+    except ConnectorError:
+        return False
+    return False
 
 
 def _whole(row: PropertyRow) -> bool:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from threading import Event
 from typing import Any
 
-from connector.errors import ConnectorError, VCenterFault
+from connector.errors import Conflict, ConnectorError, Ineligible, VCenterFault
 from connector.model import MachineDisk, SnapshotNode
 from connector.vcenter import removal, tasks
 from connector.vcenter.devices import disks
@@ -178,8 +178,9 @@ def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, wait: W
     if quiesce is not Quiesce.OFF:
         try:
             return attempt(True)
-        except VCenterFault as refused:
-            if quiesce is Quiesce.REQUIRE or not refused.retryable:
+        except (VCenterFault, Conflict, Ineligible) as refused:
+            hopeless = isinstance(refused, VCenterFault) and not refused.retryable
+            if quiesce is Quiesce.REQUIRE or hopeless:
                 raise
             log.warning("%s: not quiesced, a crash-consistent snapshot follows: %s", moref(vm), refused)
     return attempt(False)

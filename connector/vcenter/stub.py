@@ -6,7 +6,7 @@ import io
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from xml.parsers.expat import ErrorString, ExpatError, errors
@@ -155,7 +155,10 @@ class Stub(SoapStubAdapter):
 
 def _raise_fault(answer: Any, packed: bool, info: Any, stub: Any) -> NoReturn:
     """Raise the SOAP fault of an answer with status 500. Anything else with that status does not come from a vCenter."""
-    document = io.BytesIO(answer.read(_LONGEST_FAULT))
+    content = answer.read(_LONGEST_FAULT)
+    if len(content) < _LONGEST_FAULT and answer.length:
+        raise IncompleteRead(content, answer.length)
+    document = io.BytesIO(content)
     try:
         value_of(Body(document, packed=packed, most=_LONGEST_FAULT).read, info.result, stub)
     except (ExpatError, ConnectionResetError, VCenterFault) as odd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from simulator.certificate import Certificate
@@ -44,7 +45,8 @@ class _Handler(FolderHandler):
             self.headers.get("User-Agent", ""),
             self.headers.get("SOAPAction", ""),
         )
-        self.send(cast(SoapListener, self.server).dispatcher.answer(body, caller))
+        answer = cast(SoapListener, self.server).dispatcher.answer(body, caller)
+        self.send(replace(answer, chunked=self.center.options.chunked))
 
     def do_GET(self) -> None:
         """Files of datastores, and the few documents that clients look at."""

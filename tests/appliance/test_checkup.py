@@ -151,6 +151,28 @@ def test_what_passed_is_what_was_looked_at_and_is_not_wrong(title: str) -> None:
     assert (title in {one for _, one, _ in passed([right])}) is compared
 
 
+@pytest.mark.parametrize(
+    ("fact", "holds"),
+    [
+        (SpaceFact(FactKind.STATE, "/s", MIB, 100 * GIB), set()),
+        (SpaceFact(FactKind.TARGET, "/t", 1000, 100 * GIB), set()),
+        (
+            SpaceFact(FactKind.STATE, "/s", 50 * GIB, 100 * GIB),
+            {"the state directory can be used", "the state directory has room to spare"},
+        ),
+        (PinFact(FactKind.HOST, "esx", "", "AB"), set()),
+        (PinFact(FactKind.IDLE_HOST, "esx", "", "AB"), set()),
+        (
+            PinFact(FactKind.IDLE_HOST, "esx", "AB", "AB"),
+            {"each host shows the certificate that its pin names"},
+        ),
+    ],
+    ids=lambda value: value.kind.value if hasattr(value, "kind") else str(len(value)),
+)
+def test_a_rule_that_was_not_compared_has_not_passed(fact: Fact, holds: set[str]) -> None:
+    assert {title for _, title, _ in passed([fact])} == holds
+
+
 def test_one_fact_breaks_no_two_degrees_of_one_check() -> None:
     for wrong, _ in CASES.values():
         assert len(list(judge([wrong]))) == 1

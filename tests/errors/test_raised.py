@@ -60,6 +60,7 @@ ALLOWED: Final = {
     ("NoAccount", "transfer/account.py"): "the verifier tells EvidenceDamaged with the disk",
     ("ConnectionResetError", "vcenter/"): "inside of `translated`: Unreachable",
     ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
+    ("IncompleteRead", "vcenter/"): "inside of `translated`: Unreachable",
     ("TimeoutError", "vcenter/"): "inside of `translated`: Unreachable",
     ("NotAuthenticated", "vcenter/"): "inside of `translated`: SessionExpired",
     ("ReadFailed", "sources/ranged_file.py"): "carries an error of ours; `https.ERRORS` takes it out",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from xml.parsers.expat import ExpatError
 
 import pytest
@@ -107,6 +107,7 @@ def test_only_what_passes_by_itself_is_retryable() -> None:
         (HTTPException("503 Service Unavailable"), Unreachable),
         (ssl.SSLError(1, "wrong version"), Unreachable),
         (ssl.SSLCertVerificationError(1, "bad"), TrustFailed),
+        (IncompleteRead(b"<soap"), Unreachable),
         (BadStatusLine("x"), VCenterFault),
         (ExpatError("x"), VCenterFault),
         (vmodl.fault.ManagedObjectNotFound(), NotFound),

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from connector.backoff import Backoff
-from connector.errors import BadInput, ConnectorError, Interrupted, NotFound, VCenterFault
+from connector.errors import BadInput, ConnectorError, Interrupted, NotFound, Unreachable, VCenterFault
 from connector.vcenter import inventory, tasks
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket, owned
@@ -23,8 +25,10 @@ from connector.vcenter.snapshots import Quiesce, SnapshotTimeouts, held
 from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.vmomi import vim
 from simulator.estate.estate import Timing
+from simulator.estate.inventory import ToolsState
 from simulator.faults import Rule
 from simulator.vcenter.center import Options
+from simulator.vcenter.edits import destroy_machine
 from tests.vcenter.imaginary import World, world
 from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import Witness
@@ -294,6 +298,43 @@ def test_invariant_4_a_consolidation_that_stays_open_is_told_and_done_next_time(
     assert ledger.steps[-1] == "removed"
 
 
+@pytest.mark.parametrize("fault", ["FileNotFound", "NotFound", "ManagedObjectNotFound"])
+def test_a_consolidation_that_misses_a_file_is_no_machine_that_is_gone(
+    place: World, open_session: Session, ledger: Memory, fault: str
+) -> None:
+    missing = Rule("estate.consolidate", "fault", fault=fault, message="no such file", times=None)
+    with held(open_session, place.vm, TICKET, ledger) as taken:
+        place.estate.faults.add(missing)
+    assert "no such file" in taken.cost.left and ledger.steps[-1] == "left"
+    with pytest.raises(ConnectorError, match="no such file"):
+        dismiss(open_session, place.vm, TICKET, ledger)
+    assert ledger.steps[-1] == "left"
+
+
+@pytest.mark.parametrize("fault", ["FileNotFound", "NotFound", "ManagedObjectNotFound"])
+def test_a_removal_that_misses_a_file_fails_at_once_when_the_snapshot_is_still_there(
+    place: World, open_session: Session, ledger: Memory, fault: str
+) -> None:
+    """It is not watched for hours: in a cutover they would be downtime."""
+    limits = SnapshotTimeouts(remove=20.0)
+    with held(open_session, place.vm, TICKET, ledger, limits=limits) as taken:
+        place.estate.faults.add(
+            Rule("RemoveSnapshot_Task", "fault", fault=fault, message="no such file", times=None)
+        )
+    assert "no such file" in taken.cost.left
+    assert place.snapshots() == ["connector-pass-1"] and ledger.steps[-1] == "left"
+
+
+def test_a_machine_that_is_deleted_takes_its_snapshot_with_it(
+    place: World, open_session: Session, ledger: Memory
+) -> None:
+    vm = place.vm
+    with held(open_session, vm, TICKET, ledger):
+        place.estate.power.off(vm)
+        destroy_machine(place.server.center, vm)
+    assert ledger.steps[-1] == "removed"
+
+
 @pytest.mark.usefixtures("hasty")
 def test_invariant_11_quiescing_is_off_unless_asked_for_and_falls_back_only_if_allowed(
     place: World, open_session: Session, ledger: Memory
@@ -319,6 +360,33 @@ def test_invariant_11_quiescing_is_off_unless_asked_for_and_falls_back_only_if_a
     place.estate.faults.replace([quiet])
     with held(open_session, place.vm, TICKET, ledger, quiesce=Quiesce.TRY) as taken:
         assert not taken.quiesced
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("refusal", ["no tools", "NotSupported", "SnapshotLocked"])
+def test_a_guest_that_cannot_be_quiesced_gets_a_crash_consistent_snapshot_if_that_is_allowed(
+    place: World, open_session: Session, ledger: Memory, refusal: str
+) -> None:
+    """What fails for another reason than the quiescing fails again without it."""
+    if refusal == "no tools":
+        guest = place.estate.inventory.vm(place.vm).guest
+        place.estate.change_vm(place.vm, guest=replace(guest, tools=ToolsState.NOT_RUNNING))
+    else:
+        place.estate.faults.add(Rule("estate.freeze", "fault", fault=refusal, times=3))
+    with (
+        pytest.raises(ConnectorError) as refused,
+        held(open_session, place.vm, TICKET, ledger, quiesce=Quiesce.REQUIRE),
+    ):
+        pass
+    assert not isinstance(refused.value, VCenterFault) and "shut down (" not in refused.value.what
+    place.estate.faults.replace(
+        [Rule("estate.freeze", "fault", fault=refusal, times=3 if refusal == "SnapshotLocked" else 1)]
+        if refusal != "no tools"
+        else []
+    )
+    with held(open_session, place.vm, TICKET, ledger, quiesce=Quiesce.TRY) as taken:
+        assert not taken.quiesced
+    assert place.snapshots() == []
 
 
 def test_a_deadline_ends_the_waiting_for_a_creation(ledger: Memory) -> None:
@@ -438,6 +506,25 @@ def test_short_outages_are_waited_out(place: World, open_session: Session, ledge
     with held(open_session, place.vm, TICKET, ledger):
         pass
     assert place.snapshots() == []
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_connection_that_breaks_within_an_answer_is_an_outage(ledger: Memory, chunked: bool) -> None:
+    with world(options=Options(chunked=chunked)) as place, Session(place.settings()) as session:
+        for call in ("WaitForUpdatesEx", "RemoveSnapshot_Task", "CreateSnapshot_Task"):
+            place.estate.faults.add(Rule(call=call, action="cut", bytes=120))
+        with held(session, place.vm, TICKET, ledger):
+            assert place.snapshots() == ["connector-pass-1"]
+        assert place.snapshots() == [] and ledger.steps[-1] == "removed"
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("cut", [0, 120])
+def test_a_fault_that_is_cut_off_does_not_make_another_server_of_vcenter(chunked: bool, cut: int) -> None:
+    with world(options=Options(chunked=chunked)) as place:
+        place.estate.faults.add(Rule(call="Login", action="cut", bytes=cut))
+        with pytest.raises(Unreachable), Session(place.settings(password=SecretStr("wrong"))):
+            pass
 
 
 def test_an_answer_that_never_came_is_looked_up(place: World, open_session: Session, ledger: Memory) -> None:

@@ -47,19 +47,30 @@ class DoctorFinding:
         return self.severity is Severity.BLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class _OfKind:
-    """The rule for facts of one kind."""
+def _always(_fact: Any) -> bool:
+    return True
 
-    kind: FactKind
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """What is wrong with a fact that the rule applies to. A rule neither fails nor passes for other facts."""
+
     wrong: Callable[[Any], str]
+    applies: Callable[[Any], bool]
 
     def __call__(self, fact: Any, _around: CheckContext) -> str:
-        return self.wrong(fact) if fact.kind is self.kind else ""
+        return self.wrong(fact) if self.applies(fact) else ""
 
 
-def _any(wrong: Callable[[Any], str]) -> Callable[[Any, CheckContext], str]:
-    return lambda fact, _around: wrong(fact)
+def _of_kind(
+    kind: FactKind, wrong: Callable[[Any], str], applies: Callable[[Any], bool] = _always
+) -> _Judgement:
+    """The rule for facts of one kind."""
+    return _Judgement(wrong, lambda fact: fact.kind is kind and applies(fact))
+
+
+def _any(wrong: Callable[[Any], str], applies: Callable[[Any], bool] = _always) -> _Judgement:
+    return _Judgement(wrong, applies)
 
 
 def _trouble(fact: Any) -> str:
@@ -77,7 +88,7 @@ def _unpinned(fact: PinFact) -> str:
 
 
 def _mispinned(fact: PinFact) -> str:
-    return when(fact.pin and fact.pin != fact.seen, f"shows SHA-256 {fact.seen}, not its pin {fact.pin}")
+    return when(fact.pin != fact.seen, f"shows SHA-256 {fact.seen}, not its pin {fact.pin}")
 
 
 def _unheard(port: PortFact) -> str:
@@ -99,27 +110,32 @@ def _skewed(clock: ClockFact) -> str:
     return when(off > MOST_SKEW, f"{abs(clock.skew):.0f} s {way} vCenter")
 
 
-def _scarce(room: SpaceFact, least: float, below: float) -> str:
-    """Why less than `least` bytes are free. Empty below `below` bytes, where a graver rule applies."""
+def _scarce(room: SpaceFact, least: float) -> str:
+    """Why less than `least` bytes are free."""
     return when(
-        not room.trouble and below <= room.free < least,
+        not room.trouble and room.free < least,
         f"{amounts.size(room.free)} free of {amounts.size(room.size)}",
     )
+
+
+def _usable(least: float) -> Callable[[SpaceFact], bool]:
+    """Whether `least` bytes are free; below, a graver rule applies."""
+    return lambda room: not room.trouble and room.free >= least
 
 
 _DNS = "add the name to the DNS that the appliance uses (or /etc/hosts)"
 _THUMBPRINT = "compare with the certificate on the server itself; after a renewal, set the new thumbprint"
 
 NAMES: Final[tuple[Rule[Any], ...]] = (
-    Rule("A1", "vCenter's name resolves", BLOCK, "DNS", _OfKind(FactKind.VCENTER, _trouble), _DNS),
-    Rule("A1", "the control plane's name resolves", BLOCK, "DNS", _OfKind(FactKind.CONTROL, _trouble), _DNS),
-    Rule("A1", "the instance's name resolves", BLOCK, "DNS", _OfKind(FactKind.INSTANCE, _trouble), _DNS),
+    Rule("A1", "vCenter's name resolves", BLOCK, "DNS", _of_kind(FactKind.VCENTER, _trouble), _DNS),
+    Rule("A1", "the control plane's name resolves", BLOCK, "DNS", _of_kind(FactKind.CONTROL, _trouble), _DNS),
+    Rule("A1", "the instance's name resolves", BLOCK, "DNS", _of_kind(FactKind.INSTANCE, _trouble), _DNS),
     Rule(
         "A1",
         "the name of each connected host that runs machines, as vCenter shows it, resolves",
         BLOCK,
         "`host.name`, DNS",
-        _OfKind(FactKind.HOST, _trouble),
+        _of_kind(FactKind.HOST, _trouble),
         _DNS + ": disks are read from the host by this name",
     ),
     Rule(
@@ -127,7 +143,7 @@ NAMES: Final[tuple[Rule[Any], ...]] = (
         "the names of the other connected hosts resolve",
         WARN,
         "`host.name`, DNS",
-        _OfKind(FactKind.IDLE_HOST, _trouble),
+        _of_kind(FactKind.IDLE_HOST, _trouble),
         _DNS + ", before a machine moves there",
     ),
 )
@@ -138,7 +154,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "vCenter answers with TLS",
         BLOCK,
         "its port, 443",
-        _OfKind(FactKind.VCENTER, _trouble),
+        _of_kind(FactKind.VCENTER, _trouble),
         "open the port from the appliance to vCenter, and check the address",
     ),
     Rule(
@@ -146,7 +162,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "port 902 of each host that runs machines accepts connections",
         BLOCK,
         "port 902",
-        _OfKind(FactKind.HOST, _trouble),
+        _of_kind(FactKind.HOST, _trouble),
         "open TCP 902 from the appliance to the host: its disks are read there, by VDDK or over NFC",
     ),
     Rule(
@@ -154,7 +170,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "port 902 of the other hosts accepts connections",
         WARN,
         "port 902",
-        _OfKind(FactKind.IDLE_HOST, _trouble),
+        _of_kind(FactKind.IDLE_HOST, _trouble),
         "open TCP 902 from the appliance to the host, before a machine moves there",
     ),
     Rule(
@@ -162,7 +178,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "each host's port 902 greets as NFC does",
         WARN,
         "the first line of port 902",
-        _OfKind(FactKind.HOST, _unheard),
+        _of_kind(FactKind.HOST, _unheard),
         "see what is in between: a proxy that accepts everything hides a closed port",
     ),
     Rule(
@@ -170,7 +186,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "each host answers with TLS",
         WARN,
         "port 443 of the host",
-        _OfKind(FactKind.HOST_TLS, _trouble),
+        _of_kind(FactKind.HOST_TLS, _trouble),
         "open TCP 443 to the host, or look at its certificate by other means",
     ),
     Rule(
@@ -178,7 +194,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "the instance's ports are open",
         BLOCK,
         "ports 8080 and 8703",
-        _OfKind(FactKind.INSTANCE, _trouble),
+        _of_kind(FactKind.INSTANCE, _trouble),
         "open TCP 8080 and 8703 from the appliance to the instance, in its security group too",
     ),
 )
@@ -189,7 +205,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "vCenter shows the certificate with the configured thumbprint",
         BLOCK,
         "TLS",
-        _OfKind(FactKind.VCENTER, _unlike),
+        _of_kind(FactKind.VCENTER, _unlike),
         _THUMBPRINT,
     ),
     Rule(
@@ -197,7 +213,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "each host that runs machines shows the certificate that vCenter knows",
         BLOCK,
         "TLS of the host, `summary.config.sslThumbprint`",
-        _OfKind(FactKind.HOST, _unlike),
+        _of_kind(FactKind.HOST, _unlike),
         "reconnect the host in vCenter, which then learns its new certificate",
     ),
     Rule(
@@ -205,7 +221,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "the other hosts show the certificates that vCenter knows",
         WARN,
         "TLS of the host, `summary.config.sslThumbprint`",
-        _OfKind(FactKind.IDLE_HOST, _unlike),
+        _of_kind(FactKind.IDLE_HOST, _unlike),
         "reconnect the host in vCenter, which then learns its new certificate",
     ),
 )
@@ -216,7 +232,7 @@ PINS: Final[tuple[Rule[Any], ...]] = (
         "each host shows the certificate that its pin names",
         BLOCK,
         "TLS of the host, `nfc.pins`",
-        _any(_mispinned),
+        _any(_mispinned, lambda fact: bool(fact.pin)),
         "compare with the certificate on the host itself; after a renewal, set the new pin",
     ),
     Rule(
@@ -224,7 +240,7 @@ PINS: Final[tuple[Rule[Any], ...]] = (
         "for the reader nfc, each host that runs machines has a pin, or there is an authority",
         WARN,
         "`nfc.pins`, `nfc.authority`",
-        _OfKind(FactKind.HOST, _unpinned),
+        _of_kind(FactKind.HOST, _unpinned),
         "name nfc.authority, or compare this SHA-256 with the certificate on the host itself and write it into nfc.pins "
         "(config/appliance.yaml)",
     ),
@@ -236,7 +252,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         "vCenter accepts the login, and answers",
         BLOCK,
         "Login, the inventory",
-        _OfKind(FactKind.VCENTER, _trouble),
+        _of_kind(FactKind.VCENTER, _trouble),
         "check the named cause, user and password, then run this again: checks that need a session did not run",
     ),
     Rule(
@@ -244,7 +260,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         "the control plane answers, and knows this appliance",
         BLOCK,
         "the control plane's API, with our credential",
-        _OfKind(FactKind.CONTROL, _trouble),
+        _of_kind(FactKind.CONTROL, _trouble),
         "check that it runs, and the network in between; enrol an unknown appliance again with a new activation code",
     ),
 )
@@ -296,7 +312,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the state directory can be used",
         BLOCK,
         "its file system",
-        _OfKind(FactKind.STATE, lambda room: room.trouble or _scarce(room, LEAST_STATE, 0)),
+        _of_kind(FactKind.STATE, lambda room: room.trouble or _scarce(room, LEAST_STATE)),
         "make room, or let the appliance's user write there",
     ),
     Rule(
@@ -304,7 +320,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the state directory has room to spare",
         WARN,
         "its file system",
-        _OfKind(FactKind.STATE, lambda room: _scarce(room, SPARE_STATE, LEAST_STATE)),
+        _of_kind(FactKind.STATE, lambda room: _scarce(room, SPARE_STATE), _usable(LEAST_STATE)),
         "make room",
     ),
     Rule(
@@ -312,7 +328,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the target can be used",
         BLOCK,
         "its file system",
-        _OfKind(FactKind.TARGET, lambda room: room.trouble or _scarce(room, MIB, 0)),
+        _of_kind(FactKind.TARGET, lambda room: room.trouble or _scarce(room, MIB)),
         "make room, or let this user write there",
     ),
     Rule(
@@ -320,7 +336,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "a tenth of the target is free",
         WARN,
         "its file system",
-        _OfKind(FactKind.TARGET, lambda room: _scarce(room, SPARE_TARGET * room.size, MIB)),
+        _of_kind(FactKind.TARGET, lambda room: _scarce(room, SPARE_TARGET * room.size), _usable(MIB)),
         "make room: images need as much as the machines' disks hold",
     ),
 )
@@ -358,8 +374,8 @@ def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
 
 
 def _compared(rule: Rule[Any], fact: Fact) -> bool:
-    """Whether a rule applies to a fact: it is of the rule's kind, its probe succeeded, and it has what the rule compares."""
-    if isinstance(rule.wrong, _OfKind) and rule.wrong.kind is not getattr(fact, "kind", None):
+    """Whether a rule applies to a fact, its probe succeeded, and it has what the rule compares."""
+    if isinstance(rule.wrong, _Judgement) and not rule.wrong.applies(fact):
         return False
     if isinstance(fact, CertificateFact):
         return bool(fact.given)
