@@ -20,6 +20,10 @@ from simulator.estate.errors import EstateFault
 
 ACTIONS = frozenset({"fault", "delay", "cut", "answer"})
 
+#: Inside operations there is no connection to cut, and an answer is asked for at few points.
+_WITHIN = ("estate.", "task:", "done:")
+_ANSWERED = ("estate.query", "estate.shutdown", "estate.track")
+
 POINTS = {
     "estate.freeze": "before the disks of a machine are frozen for a snapshot",
     "estate.consolidate": "before the disks of a removed snapshot are folded together",
@@ -74,8 +78,21 @@ class Rule:
             raise ValueError(
                 f"fault rule for {self.call}: action {self.action!r} is none of {sorted(ACTIONS)}"
             )
+        if not self._can_act():
+            raise ValueError(
+                f"fault rule for {self.call}: nothing carries out the action {self.action!r} there"
+            )
         if self.skip < 0 or (self.times is not None and self.times < 1) or not 0 <= self.chance <= 1:
             raise ValueError(f"fault rule for {self.call}: skip, times or chance out of range")
+
+    def _can_act(self) -> bool:
+        if self.call == "folder.read":
+            return self.action != "fault"
+        if not self.call.startswith(_WITHIN) or self.action in ("fault", "delay"):
+            return True
+        known = any(fnmatchcase(point, self.call) for point in POINTS)
+        answered = any(fnmatchcase(point, self.call) for point in _ANSWERED)
+        return self.action == "answer" and (answered or (not known and self.call.startswith("estate.")))
 
 
 def parse(text: str) -> list[Rule]:

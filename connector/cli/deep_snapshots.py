@@ -23,7 +23,8 @@ from connector.appliance.cleanup.repair import InterruptedCutover, LeftoverFindi
 from connector.errors import BadInput, Conflict, one_line
 from connector.model import Machine, MachineDisk
 from connector.sources.factory import ReaderSettings, readers
-from connector.vcenter.client import Snapshot, VCenter
+from connector.vcenter.client import Leftover, Snapshot, VCenter
+from connector.vcenter.disk_order import as_in
 from connector.vcenter.naming import Ticket
 
 _LOOK: Final = "look-"
@@ -107,7 +108,8 @@ def alive() -> Iterator[str]:
 @contextmanager
 def held(vcenter: VCenter, machine: Machine) -> Iterator[Snapshot]:
     """A snapshot of ours, until the block ends. Raises Conflict while somebody else works on the machine."""
-    vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
+    for leftover in dead(vcenter, machine.moref):
+        vcenter.dismiss(leftover.machine, leftover.node.description.strip())
     if why := vcenter.occupied(machine.moref):
         raise Conflict(why, on=machine.name, remedy="wait until it has ended")
     with alive() as pass_id, vcenter.snapshot(machine.moref, pass_id, stop=Event()) as snapshot:
@@ -115,10 +117,10 @@ def held(vcenter: VCenter, machine: Machine) -> Iterator[Snapshot]:
 
 
 def first_disk(snapshot: Snapshot, machine: Machine) -> MachineDisk:
-    """The first disk that a snapshot holds. Raises Conflict when there is none."""
+    """The first disk in the machine's order that a snapshot holds. Raises Conflict when there is none."""
     if not snapshot.disks:
         raise Conflict("its snapshot holds no disk", on=machine.name, remedy="name another machine")
-    return snapshot.disks[0]
+    return as_in(snapshot.disks, machine.disks)[0]
 
 
 def working(owner_: str) -> frozenset[str]:
@@ -130,10 +132,17 @@ def working(owner_: str) -> frozenset[str]:
 
 def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]:
     """Findings about snapshots that killed deep checks of this user left, with their repair."""
-    left = vcenter.leftovers()
+    return tuple(
+        _finding(vcenter, vddk, leftover.machine, leftover.node.description.strip())
+        for leftover in dead(vcenter)
+    )
+
+
+def dead(vcenter: VCenter, machine: str | None = None) -> tuple[Leftover, ...]:
+    """Snapshots of this user's deep checks that are alive no more, on one machine or on all."""
+    left = vcenter.leftovers(machine)
     busy = working(vcenter.owner)  # read after the snapshots: a record is locked before its snapshot exists
-    snapshots = ((snapshot.machine, snapshot.node.description.strip()) for snapshot in left)
-    return tuple(_finding(vcenter, vddk, machine, token) for machine, token in snapshots if token not in busy)
+    return tuple(leftover for leftover in left if leftover.node.description.strip() not in busy)
 
 
 def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> LeftoverFinding:

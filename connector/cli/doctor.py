@@ -146,7 +146,7 @@ def doctor(
     connector doctor --config /etc/connector/appliance.yaml --read web-01
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
-    _refuse_contradictions(url, target, file, only, repair, restore_cbt)
+    _refuse_contradictions(url, target, file, only, as_role, repair, restore_cbt)
     config = None if file is None else appliance.from_yaml(file)
     access = (
         estate.settings(url, user, password_file, thumbprint, authority)
@@ -155,7 +155,8 @@ def doctor(
     )
     if as_role:
         with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
-            raise click.exceptions.Exit(view.role(vcenter.facts(), access.user, as_json))
+            chosen = [vcenter.find(machine).moref for machine in machines]
+            raise click.exceptions.Exit(view.role(vcenter.facts(chosen), access.user, as_json))
     bad = False
     if only not in ("left", "looks"):
         site = Site(access, config, target, vddk or (config.vddk if config else None), instances, machines)
@@ -167,13 +168,20 @@ def doctor(
         house = _service(config, str(file), vddk) if config is not None else None
         bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
     if only != "appliance":
-        bad |= _looks(access, vddk, repair, as_json)
+        unlocking = vddk or (config.vddk if config else None)
+        bad |= _looks(access, unlocking, repair, as_json, always=only == "looks" and read is None)
     if bad:
         raise click.exceptions.Exit(UNMENDED)
 
 
 def _refuse_contradictions(
-    url: str, target: Path | None, file: Path | None, only: str | None, repair: bool, restore_cbt: bool
+    url: str,
+    target: Path | None,
+    file: Path | None,
+    only: str | None,
+    as_role: bool,
+    repair: bool,
+    restore_cbt: bool,
 ) -> None:
     """Raise BadInput for options that exclude each other or need another one."""
     if target is not None and file is not None:
@@ -184,6 +192,12 @@ def _refuse_contradictions(
         raise BadInput(
             "no installation given",
             remedy="give exactly one of --to and --config",
+        )
+    if repair and (as_role or only == "appliance"):
+        raise BadInput(
+            "nothing is repaired with --role or --only appliance",
+            on="--repair",
+            remedy="leave one of them out",
         )
     if restore_cbt and not repair:
         raise BadInput("--restore-cbt changes machines", remedy="give it with --repair")
@@ -238,8 +252,8 @@ def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
     return readers(ReaderSettings(vddk, transports)).unlocking
 
 
-def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
-    """Leftovers of this user's deep checks, which no control plane knows."""
+def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool, *, always: bool) -> bool:
+    """Leftovers of this user's deep checks, which no control plane knows. `always`: say also that there are none."""
     with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
         repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), _reader(vddk))
         findings = deep_snapshots.findings(vcenter, vddk)
@@ -247,7 +261,7 @@ def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bo
             view.LeftoverRow(finding, *_treated(repair_context, finding, repair, False))
             for finding in findings
         ]
-    if rows:
+    if rows or always:
         view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
 

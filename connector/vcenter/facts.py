@@ -63,7 +63,7 @@ def facts(session: Session, chosen: Collection[str] = ()) -> VCenterFacts:
     """All facts. `chosen`: the only machines that are to be migrated, by moref; none: all may be."""
     inventory_now = inventory.whole(session)
     skew, latency = _clock(session)
-    grants = tuple(_grants(session, inventory_now))
+    grants = tuple(_grants(session, inventory_now, chosen))
     return VCenterFacts(skew, latency, _hosts(session, inventory_now, chosen), grants, _administers(session))
 
 
@@ -81,7 +81,7 @@ def _hosts(session: Session, inventory_now: Inventory, chosen: Collection[str]) 
     rows = stream(session, {vim.HostSystem: ("summary.config.sslThumbprint",)}, lambda row: row)
     machines = defaultdict[str, list[str]](list)
     for machine in inventory_now.machines:
-        if not machine.template and (not chosen or machine.moref in chosen):
+        if _to_migrate(machine, chosen):
             machines[machine.host].append(machine.name)
     prints = {row.moref: text(row.get("summary.config.sslThumbprint")) for row in rows}
     return tuple(
@@ -91,10 +91,10 @@ def _hosts(session: Session, inventory_now: Inventory, chosen: Collection[str]) 
     )
 
 
-def _grants(session: Session, inventory_now: Inventory) -> Iterator[Grant]:
+def _grants(session: Session, inventory_now: Inventory, chosen: Collection[str]) -> Iterator[Grant]:
     manager = session.content.authorizationManager
     known = _known(session, manager)
-    for on, objects in _held_at(session, inventory_now).items():
+    for on, objects in _held_at(session, inventory_now, chosen).items():
         privileges = [name for name in wanted(on) if name in known]
         for some in _bulks(list(objects)):
             refs = [_reference(session, on, entity) for entity in some]
@@ -110,15 +110,21 @@ def _administers(session: Session) -> bool:
     return any(row.isGranted for answer in answers for row in answer.privAvailability)
 
 
-def _held_at(session: Session, inventory_now: Inventory) -> dict[On, dict[str, str]]:
-    """Names by moref. Templates are left out, because nobody migrates them."""
-    migratable = [machine for machine in inventory_now.machines if not machine.template]
+def _held_at(session: Session, inventory_now: Inventory, chosen: Collection[str]) -> dict[On, dict[str, str]]:
+    """Names by moref. Templates are left out, because nobody migrates them, and so is what no chosen machine needs."""
+    migratable = [machine for machine in inventory_now.machines if _to_migrate(machine, chosen)]
+    used = {name for machine in migratable for name in machine.traits.datastores}
+    datastores = [store for store in inventory_now.datastores if not chosen or store.name in used]
     return {
         On.ROOT: {moref(session.content.rootFolder): "root folder"},
         On.MACHINE: {machine.moref: machine.name for machine in migratable if not _encrypted(machine)},
         On.ENCRYPTED: {machine.moref: machine.name for machine in migratable if _encrypted(machine)},
-        On.DATASTORE: {machine.moref: machine.name for machine in inventory_now.datastores},
+        On.DATASTORE: {store.moref: store.name for store in datastores},
     }
+
+
+def _to_migrate(machine: Machine, chosen: Collection[str]) -> bool:
+    return not machine.template and (not chosen or machine.moref in chosen)
 
 
 def _ask(session: Session, manager: Any, refs: Sequence[Any], privileges: Sequence[str]) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from connector.errors import ConnectorError, NotFound, VCenterFault
+from connector.errors import ConnectorError, VCenterFault
 from connector.vcenter.answer import MOST_OBJECTS, PropertyRow, read_page
 from connector.vcenter.bodies import strange
 from connector.vcenter.faults import translate, translated
@@ -44,10 +44,20 @@ def read(
     with translated(on):
         rows = list(_pages(session.content.propertyCollector, spec, 1))
     if not rows:
-        raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
+        raise _not_shown(on)
     if rows[0].refused and not partly:
         raise _refusal(*next(iter(rows[0].refused.items())), on)
     return rows[0]
+
+
+def _not_shown(on: str) -> VCenterFault:
+    """An answer without the object. Of an object that is gone vCenter says so (ManagedObjectNotFound)."""
+    return VCenterFault(
+        "vCenter does not show it now",
+        on=on,
+        remedy="look whether this user still has the right to see it",
+        retryable=True,
+    )
 
 
 def _refusal(path: str, reason: Any, on: str) -> ConnectorError:
@@ -99,7 +109,7 @@ def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> Pro
     with translated(on):
         rows = _quick_pages(session, spec, lambda row: row, 1)
     if not rows:
-        raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
+        raise _not_shown(on)
     return rows[0]
 
 

@@ -70,6 +70,7 @@ class RecordedAnswer(io.BytesIO):
         super().__init__(self.text)
         self.status: int = answer.status
         self.reason: str = answer.reason
+        self.length: int | None = answer.length  # bytes that were promised and did not come
         self._headers: Mapping[str, str] = {name.lower(): value for name, value in answer.getheaders()}
 
     @property

@@ -22,10 +22,13 @@ from connector.appliance.cleanup.repair import (
     mend_all,
     mended,
 )
+from connector.model import Machine
 from connector.sources.vddk import VddkReader
 from connector.vcenter.client import VCenter
+from connector.vcenter.machines import MACHINE
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
+from simulator.vcenter.edits import destroy_machine
 from simulator.vixdisklib import install
 from tests.appliance.desk import OWNER
 from tests.vcenter.imaginary import World, world
@@ -245,6 +248,41 @@ def test_a_machine_that_an_interrupted_cutover_left_off_is_named_with_the_ways_o
         assert finding.what == "it is down since 2026-09-21 14:13:20 UTC, by an interrupted cutover"
     mend_all(ward.repair_context)
     assert (ward.place.estate.inventory.vm(vm.moref).power_state is PowerState.OFF) is off
+
+
+@pytest.mark.parametrize("power", ["poweredOff", ""])
+def test_a_source_that_is_down_is_reported_though_vcenter_does_not_show_its_configuration(
+    ward: Ward, power: str
+) -> None:
+    vm = ward.place.estate.inventory.vm(ward.place.vm)
+    ward.place.estate.power.off(vm.moref)
+    hidden = {path: None for path in MACHINE if path.startswith("config.") or path == "name"}
+    ward.place.server.center.hostile[vm.moref] = hidden if power else hidden | {"runtime.powerState": None}
+    ward.memory.cutovers = [
+        InterruptedCutover(vm.moref, vm.instance_uuid, vm.name, 1_790_000_000.0, "R", "B")
+    ]
+    finding = ward.only()
+    assert (finding.check, finding.on, finding.mend) == ("down", vm.name, None)
+    assert "it is down since" in finding.what and "does not show" in finding.what
+
+
+class HalfBlind(VCenter):
+    """A vCenter whose lists leave machines out, as for a user who lost a right on their folder."""
+
+    def machines(self) -> tuple[Machine, ...]:
+        return ()
+
+
+def test_a_machine_that_no_list_shows_is_not_taken_for_gone(ward: Ward) -> None:
+    ward.remember()
+    with HalfBlind(ward.place.settings(), owner=OWNER, ledger=RepairLedger()) as vcenter:
+        ward.repair_context.vcenter = vcenter
+        assert ward.found() == []
+        mend_all(ward.repair_context)
+        assert ward.memory.gone == []
+        ward.place.estate.power.off(ward.place.vm)
+        destroy_machine(ward.place.server.center, ward.place.vm)
+        assert ward.only().check == "record"
 
 
 def test_the_table_says_what_each_check_finds() -> None:

@@ -87,6 +87,36 @@ def test_no_administrator_is_told_to_lose_what_they_may(home: World, run: Connec
     assert f"-principal {USER}" in run("doctor", "--role", code=11).out.replace("'", "")
 
 
+def test_privileges_matter_on_the_machine_that_is_to_be_migrated_and_its_datastores(
+    home: World, run: Connector
+) -> None:
+    names = {one["moref"]: one["name"] for one in run("vm", "list", "--json").lines}
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+
+    def lacking(moref: str) -> list[str]:
+        said = run("doctor", "--machine", names[moref], "--json", code=11).lines
+        return [one["on"] for one in said if one["check"] == "A8"]
+
+    assert lacking(home.vm) == [names[home.vm]] and lacking(home.other()) == []
+    assert run("doctor", "--role", "--machine", names[home.other()], "--json").json["missing"] == []
+    home.server.center.authority.allow(SNAPSHOT, home.vm)
+    machine = home.estate.inventory.vm(home.vm)
+    elsewhere = set(home.estate.inventory.datastores) - {disk.datastore for disk in machine.disks}
+    for store in elsewhere:
+        home.server.center.authority.deny("Datastore.Browse", store)
+    assert elsewhere and lacking(home.vm) == []
+
+
+@pytest.mark.parametrize("words", [["--role", "--repair"], ["--only", "appliance", "--repair"]])
+def test_a_repair_that_would_not_be_done_is_refused(home: World, run: Connector, words: list[str]) -> None:
+    assert "--repair" in run("doctor", *words, code=2).err
+
+
+def test_it_is_said_that_no_deep_check_left_anything(home: World, run: Connector) -> None:
+    assert "nothing" in run("doctor", "--only", "looks").out
+    assert run("doctor", "--only", "looks", "--json").out == ""
+
+
 def test_names_are_one_line_and_command_no_terminal(home: World, run: Connector) -> None:
     change_vm(home.estate, home.vm, name="web\x9b31m[bold]\nvm-999 forged")
     home.server.center.authority.deny(SNAPSHOT, home.vm)

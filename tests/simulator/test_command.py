@@ -111,6 +111,11 @@ def test_password_faults_and_denials_come_from_outside(tmp_path: Path) -> None:
         ('"call": "CreateSnapshot", "action": "delay"', "there is no such call; did you mean "),
         ('"call": "task:RemoveSnapshot", "action": "fault"', "task:RemoveSnapshot_Task"),
         ('"call": "estate.trak", "action": "answer"', "did you mean estate.track"),
+        ('"call": "estate.consolidate", "action": "cut"', "nothing carries out the action 'cut' there"),
+        ('"call": "done:RemoveSnapshot_Task", "action": "cut"', "nothing carries out the action 'cut' there"),
+        ('"call": "task:RemoveSnapshot_Task", "action": "answer"', "the action 'answer' there"),
+        ('"call": "estate.freeze", "action": "answer"', "the action 'answer' there"),
+        ('"call": "folder.read", "action": "fault"', "the action 'fault' there"),
         ('"call": "estat.*", "action": "delay"', "fault rule for estat.*: there is no such call"),
     ],
 )

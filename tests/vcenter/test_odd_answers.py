@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from connector.errors import ChangesUnknown, ConnectorError, VCenterFault
+from connector.errors import ChangesUnknown, ConnectorError, NotFound, VCenterFault
 from connector.model import PowerState
 from connector.vcenter import inventory, properties
 from connector.vcenter.answer import PropertyRow
@@ -319,6 +319,20 @@ def test_a_fault_is_raised_whatever_is_in_it(detail: str, kind: Any) -> None:
     with pytest.raises(kind) as raised:
         value_of(io.BytesIO((FAULT % detail).encode()).read, RESULT, None)
     assert type(raised.value) is kind and text(raised.value.msg) == "why"
+
+
+def test_an_answer_without_the_object_does_not_say_that_it_is_gone(place: World) -> None:
+    """Of an object that is gone vCenter says so; what is left out may be hidden from this user."""
+    answer = {"status": 200, "body": objects().decode(), "contentType": "text/xml"}
+    with Session(place.settings()) as session:
+        machine = session.managed(vim.VirtualMachine, place.vm)
+        for ask in (properties.read, properties.glance):
+            place.estate.faults.replace([Rule("RetrievePropertiesEx", "answer", answer=answer)])
+            with pytest.raises(VCenterFault, match="does not show it now") as told:
+                ask(session, machine, ("name",), "web-01")
+            assert told.value.retryable
+            with pytest.raises(NotFound):
+                ask(session, session.managed(vim.VirtualMachine, "vm-99999"), ("name",), "web-01")
 
 
 @pytest.mark.parametrize(

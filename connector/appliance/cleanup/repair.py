@@ -122,6 +122,16 @@ class RepairContext:
         self.known = tuple(self.memory.remembered())
         self.running_machines = self.memory.running_machines()
 
+    def is_deleted(self, moref: str) -> bool:
+        """Whether vCenter says that there is no such machine. A list may leave out what the user may not see."""
+        try:
+            self.vcenter.find(moref)
+        except NotFound:
+            return True
+        except ConnectorError:
+            return False
+        return False
+
     def name(self, moref: str) -> str:
         machine = self.machines.get(moref)
         return machine.name if machine else moref
@@ -167,6 +177,8 @@ def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
         ):
             continue
         machine = repair_context.machines.get(resource.machine)
+        if machine is None and not repair_context.is_deleted(resource.machine):
+            continue  # this user does not see it now
         if machine is not None and nameless(machine):
             continue  # it is not known now whether it is that machine
         if machine is None or machine.instance_uuid != resource.instance_uuid:
@@ -187,7 +199,12 @@ def _machines_down(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Machines that are off because a cutover of ours was interrupted: only a person decides how to go on."""
     for cutover in repair_context.memory.interrupted():
         machine = repair_context.machines.get(cutover.machine)
-        if machine is None or machine.instance_uuid != cutover.instance_uuid:
+        if machine is None:
+            continue
+        hidden = nameless(
+            machine
+        )  # then it is not known whether it is that machine, and better said than not
+        if not hidden and machine.instance_uuid != cutover.instance_uuid:
             continue
         if machine.power is PowerState.ON:
             continue  # somebody has powered it on again
@@ -195,8 +212,9 @@ def _machines_down(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
         resume = f"resume: {cutover.resume}; " if cutover.resume else ""
         yield LeftoverFinding(
             "down",
-            machine.name,
-            f"it is down since {since}, by an interrupted cutover",
+            cutover.name if hidden else machine.name,
+            f"it is down since {since}, by an interrupted cutover"
+            + (f" (vCenter does not show its {hidden} now)" if hidden else ""),
             f"{resume}take back: {cutover.take_back}",
             machine.moref,
         )

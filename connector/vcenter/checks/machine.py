@@ -410,9 +410,9 @@ FEATURES: tuple[Rule[Machine], ...] = (
         "V16",
         "not encrypted",
         BLOCK_RUNNING,
-        "config.keyId, runtime.cryptoState",
+        "config.keyId",
         lambda m, _: when(m.traits.encrypted, "the machine is encrypted"),
-        "grant Cryptographer.Access and read over nbdssl or hotadd, or decrypt it first",
+        "decrypt it, or power it off: then VDDK reads it (nbdssl, hotadd), if the user has Cryptographer.Access",
     ),
     Rule(
         "V17",
