@@ -50,7 +50,7 @@ EXIT_CODES: dict[int, str] = {
     9: "the target cannot store it: full, or its port is taken",
     10: "bytes differ",
     11: "the state does not allow it",
-    12: "the control plane or the appliance died",
+    12: "the control plane or the appliance failed; in a wave also a call, a hook or a machine's job",
     13: "an image does not boot",
     130: "stopped on request; run again to resume",
 }

@@ -24,8 +24,10 @@ from connector.names import skeleton, unescaped
 __all__ = ["MAX_BYTES", "Imported", "Sheet", "manifest", "read"]
 
 #: Headings of our spreadsheets and of RVTools, whose names differ between versions.
-_NAME: Final = ("vm", "vm name", "name", "machine")
-_MOREF: Final = ("vm id", "vmid", "moref")
+_RVTOOLS_NAME: Final = ("vm",)
+_RVTOOLS_ID: Final = ("vm id",)
+_NAME: Final = (*_RVTOOLS_NAME, "vm name", "name", "machine")
+_MOREF: Final = (*_RVTOOLS_ID, "vmid", "moref")
 _GROUP: Final = ("group", "order group", "migration group")
 _REGION: Final = ("region",)
 _INSTANCE: Final = ("instance type", "instancetype")
@@ -53,7 +55,7 @@ _RVTOOLS: Final = frozenset(
     | {"os according to the configuration file", "os according to the vmware tools", "in use mib"}
 )
 _OURS: Final = (
-    *(name for name in (*_NAME, *_MOREF) if name not in ("vm", "vm id")),
+    *(name for name in (*_NAME, *_MOREF) if name not in (*_RVTOOLS_NAME, *_RVTOOLS_ID)),
     *(*_GROUP, *_REGION, *_INSTANCE, *_VSWITCH, *_BANDWIDTH),
 )
 _GUARDED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -164,7 +166,7 @@ def _machines(sheet: Sheet, notes: list[str]) -> Iterator[_Machine]:
 
 
 def _machine(sheet: Sheet, line: int, row: Mapping[str, str]) -> _Machine:
-    names, ids = (("vm",), ("vm id",)) if _is_rvtools(sheet) else (_NAME, _MOREF)
+    names, ids = (_RVTOOLS_NAME, _RVTOOLS_ID) if _is_rvtools(sheet) else (_NAME, _MOREF)
     text = next((row[name] for name in names if row.get(name, "").strip()), "")
     if _is_export(sheet):
         name = text[1:] if text[:1] == "'" and text[1:].startswith(_GUARDED) else text

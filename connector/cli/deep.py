@@ -1,6 +1,6 @@
 """`vm check --deep` reads the disks of each machine through a snapshot of ours, and removes the snapshot afterwards.
 
-If a deep check is killed, its snapshot is removed by the next deep check of the same user on the same host.
+If a deep check is killed, its snapshot is removed by the next deep check of the same machine, user and host.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from connector.vcenter.disk_order import as_in
 log = logging.getLogger(__name__)
 
 DEPTH: Final = 2  # reads in flight
-NOT_SEEN: Final = "O0"  # the id of the finding that a deep check was not possible
+UNCHECKED: Final = "O0"  # the id of the finding that a deep check was not possible
 
 
 def agree(machines: Sequence[Machine], yes: bool, option: str = "--deep") -> None:
@@ -75,7 +75,7 @@ def findings(
 
 def _unseen(machine: Machine, why: str) -> Finding:
     return Finding(
-        NOT_SEEN, Severity.WARN, machine.name, f"not checked inside: {why}", "run it again", "its disks"
+        UNCHECKED, Severity.WARN, machine.name, f"not checked inside: {why}", "run it again", "its disks"
     )
 
 

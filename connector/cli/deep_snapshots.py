@@ -1,8 +1,8 @@
 """A deep check records its snapshot before it takes it: in a file of this user that is locked while the check is alive.
 So does each command that reads a machine's disk once (`doctor --read`, `record --nfc`).
 
-A snapshot with this user's token and no lock was left by a killed check. The next deep check removes it, and so does
-`connector doctor --repair`.
+A snapshot with this user's token and no lock was left by a killed check. The next deep check of that machine removes it,
+and so does `connector doctor --repair`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from connector.vcenter.client import Leftover, Snapshot, VCenter
 from connector.vcenter.disk_order import as_in
 from connector.vcenter.naming import Ticket
 
-_LOOK: Final = "look-"
+_PREFIX: Final = "look-"
 
 
 def owner() -> str:
@@ -63,7 +63,7 @@ class FileLedger:
         )
 
 
-class NoMemory:
+class EmptyRegister:
     """A `ResourceRegister` without entries: no control plane knows about deep checks."""
 
     def remembered(self) -> Sequence[RegisteredResource]:
@@ -85,7 +85,7 @@ class NoMemory:
 @contextmanager
 def alive() -> Iterator[str]:
     """The id of a new deep check; its record is locked until the block ends. Raises BadInput if it cannot be recorded."""
-    pass_id = _LOOK + secrets.token_hex(6)
+    pass_id = _PREFIX + secrets.token_hex(6)
     file = directory() / pass_id
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -126,7 +126,7 @@ def first_disk(snapshot: Snapshot, machine: Machine) -> MachineDisk:
 def working(owner_: str) -> frozenset[str]:
     """Tokens of this user's deep checks that are alive."""
     return frozenset(
-        Ticket(owner_, file.name).token for file in directory().glob(f"{_LOOK}*") if _locked(file)
+        Ticket(owner_, file.name).token for file in directory().glob(f"{_PREFIX}*") if _locked(file)
     )
 
 

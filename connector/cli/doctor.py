@@ -53,7 +53,7 @@ class House:
 
     vcenter: VCenterSettings
     kept: Kept
-    memory: Callable[[str], ResourceRegister]  # by the vCenter's name in the control plane
+    register: Callable[[str], ResourceRegister]  # by the vCenter's name in the control plane
     vddk: Path | None
     transports: str = "nbdssl"
 
@@ -238,8 +238,8 @@ def _left(
             house = unwind.enter_context(_embedded(target, access, vddk))
         owner = owner_of(house.kept.control)
         vcenter = unwind.enter_context(VCenter(house.vcenter, owner=owner, ledger=RepairLedger()))
-        memory = house.memory(vcenter.about.instance_uuid)
-        repair_context = RepairContext(vcenter, memory, _reader(house.vddk, house.transports))
+        register = house.register(vcenter.about.instance_uuid)
+        repair_context = RepairContext(vcenter, register, _reader(house.vddk, house.transports))
         rows = [
             view.LeftoverRow(finding, *_treated(repair_context, finding, repair, restore_cbt))
             for finding in examine(repair_context, CHECKS)
@@ -255,7 +255,7 @@ def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool, *, always: bool) -> bool:
     """Leftovers of this user's deep checks, which no control plane knows. `always`: say also that there are none."""
     with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
-        repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), _reader(vddk))
+        repair_context = RepairContext(vcenter, deep_snapshots.EmptyRegister(), _reader(vddk))
         findings = deep_snapshots.findings(vcenter, vddk)
         rows = [
             view.LeftoverRow(finding, *_treated(repair_context, finding, repair, False))
@@ -293,9 +293,13 @@ def _service(settings: appliance.ApplianceConfiguration, file: str, vddk: Path |
     def connect() -> ControlClient:
         return ControlClient(control.url, control.thumbprint, membership.membership)
 
-    memory = ControlRegister(connect)
+    register = ControlRegister(connect)
     return House(
-        settings.vcenter.settings(), membership, lambda _: memory, vddk or settings.vddk, settings.transports
+        settings.vcenter.settings(),
+        membership,
+        lambda _: register,
+        vddk or settings.vddk,
+        settings.transports,
     )
 
 
@@ -307,8 +311,8 @@ def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Itera
     if membership is None:
         raise BadInput("`connector migrate` never ran here", on=str(target), remedy="check --to")
     with ExitStack() as unwind:
-        memory = unwind.enter_context(_store(state / "control", target))
-        yield House(access, membership, memory, vddk)
+        register = unwind.enter_context(_store(state / "control", target))
+        yield House(access, membership, register, vddk)
 
 
 @contextmanager
@@ -323,10 +327,10 @@ def _store(control: Path, target: Path) -> Iterator[Callable[[str], ResourceRegi
         except Conflict:
             runs = True
         store = unwind.enter_context(closing(Store(f"sqlite:///{control.resolve() / 'control.sqlite'}")))
-        yield lambda vcenter: StoreMemory(store, vcenter, runs, target)
+        yield lambda vcenter: StoreRegister(store, vcenter, runs, target)
 
 
-class StoreMemory:
+class StoreRegister:
     """The register of an embedded control plane. If it does not run, no pass works, so every resource was left."""
 
     def __init__(self, store: Store, vcenter: str, runs: bool, target: Path) -> None:

@@ -80,7 +80,8 @@ def find(client: SmcClient, noun: Noun, word: str) -> Json:
     by_name: dict[str, Any] = {"Name": word}
     looks = [by_id, by_name] if word.startswith(noun.prefix) else [by_name, by_id]
     for look in looks if len(word) <= _LONGEST_ID else [by_name]:
-        records = _living(list(rows(client, noun, **look)))
+        matches = list(rows(client, noun, **look))
+        records = _living(matches) or matches
         if len(records) > 1:
             ids = ", ".join(str(row[noun.key]) for row in records[:5])
             raise Ambiguous(
@@ -92,22 +93,32 @@ def find(client: SmcClient, noun: Noun, word: str) -> Json:
 
 
 def find_job(client: SmcClient, word: str) -> Json:
-    """A job by its id, its name, or the name of the source whose last job it is."""
+    """A job by its id, its name, or the name of the source whose last job it is.
+
+    A job that is being deleted has the name only if the source has no later job.
+    """
     try:
-        return find(client, JOB, word)
+        job = find(client, JOB, word)
     except NotFound:
-        try:
-            last = find(client, SOURCE, word).get(JOB.key)
-        except NotFound:
-            last = None
-        if not last:
-            raise
-        return find(client, JOB, str(last))
+        if last := _last_job(client, word):
+            return find(client, JOB, last)
+        raise
+    if job[JOB.key] != word and not _living([job]) and (last := _last_job(client, word)):
+        return find(client, JOB, last)
+    return job
+
+
+def _last_job(client: SmcClient, source: str) -> str:
+    """The id of the last job of a source; empty without such a source or job."""
+    try:
+        return str(find(client, SOURCE, source).get(JOB.key) or "")
+    except (NotFound, Ambiguous):
+        return ""
 
 
 def _living(records: list[Json]) -> list[Json]:
-    """The records without those that are being removed, unless only those have the name."""
-    return [row for row in records if "Deleting" not in (row.get("Status"), row.get("State"))] or records
+    """The records without those that are being removed."""
+    return [row for row in records if "Deleting" not in (row.get("Status"), row.get("State"))]
 
 
 def identity(client: SmcClient, noun: Noun, word: str) -> str:

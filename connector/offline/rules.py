@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.model import Finding, Severity
+from connector.offline.initramfs import DRIVERS
 from connector.offline.look import DiskFacts, GuestFacts, VolumeLocation
 from connector.offline.partitions import ESP, LDM, LDM_MBR, SECTOR
 from connector.offline.volumes import ENCRYPTED
@@ -267,7 +268,7 @@ RULES: Final = (
         BLOCK,
         "initramfs, kernel's configuration",
         _undriven("disk"),
-        "add one of virtio_blk, virtio_scsi, nvme that the target has: dracut --add-drivers, or /etc/initramfs-tools/modules",
+        f"add one of {', '.join(DRIVERS['disk'])} that the target has: dracut --add-drivers, or /etc/initramfs-tools/modules",
     ),
     DeepRule(
         "O6",
@@ -279,9 +280,9 @@ RULES: Final = (
     ),
     DeepRule(
         "O6",
-        "an initramfs could not be read",
+        "the drivers of a kernel are not known",
         INFO,
-        "initramfs",
+        "initramfs, kernel's configuration",
         _unseen,
         "check in the guest that it has virtio drivers",
     ),

@@ -33,7 +33,7 @@ DISK_RULES: tuple[Rule[MachineDisk], ...] = disk.RULES
 NIC_RULES: tuple[Rule[Nic], ...] = network.RULES
 
 #: The rules that apply to a machine of which vCenter shows too little.
-IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id in ("V1", "V30"))
+WHEN_OBSCURED: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id in ("V1", "V30"))
 
 #: Before a pass the appliance applies its own thresholds to these, and waits: space on datastores, number of snapshots.
 GOVERNED: frozenset[str] = frozenset({"D13", "D14"})
@@ -41,7 +41,7 @@ GOVERNED: frozenset[str] = frozenset({"D13", "D14"})
 #: Before a pass the appliance waits for the end of these: work on a host or on a datastore.
 PASSING: frozenset[str] = frozenset({"S6", "D12"})
 
-_REACH = (BLOCK, BLOCK_RUNNING, WARN, INFO)
+_GRAVEST_FIRST = (BLOCK, BLOCK_RUNNING, WARN, INFO)
 
 
 def check(
@@ -55,7 +55,7 @@ def check(
     """
     context = around or CheckContext(limits)
     if obscured(machine):  # the other rules need what is not known
-        return tuple(_about(IN_REACH, machine.name, machine, context))
+        return tuple(_about(WHEN_OBSCURED, machine.name, machine, context))
     findings = [
         *_about(RULES, machine.name, machine, context),
         *(
@@ -69,7 +69,7 @@ def check(
             for finding in _about(NIC_RULES, f"{machine.name} {nic.label}", nic, context)
         ),
     ]
-    return tuple(sorted(findings, key=lambda finding: _REACH.index(finding.severity)))
+    return tuple(sorted(findings, key=lambda finding: _GRAVEST_FIRST.index(finding.severity)))
 
 
 def survey(

@@ -1,4 +1,6 @@
-"""A snapshot is ours if and only if its description is our token. Its name is for people and proves nothing.
+"""A snapshot is ours if and only if its description is a token with our owner. Its name is for people and proves nothing.
+
+A token with another owner makes it a snapshot of another connector: `Ticket.of` tells those from what others made, `owned` ours.
 
 A backup's snapshot is known by its name only, because backups leave no such token.
 
@@ -52,7 +54,7 @@ class Ticket:
 
     @classmethod
     def of(cls, description: str) -> Ticket | None:
-        """The ticket that a snapshot carries, or None for a snapshot that is not ours."""
+        """The ticket that a snapshot of a connector carries, of whatever owner; None for a snapshot of others."""
         match = _TOKEN.fullmatch(description.strip())
         return cls(match[1], match[2]) if match else None
 

@@ -119,7 +119,9 @@ def _hindrance(row: PropertyRow) -> ConnectorError | None:
     nodes = snapshot_nodes(row.get("snapshot"))
     if any(Ticket.of(node.description) for node in nodes):
         return Conflict(
-            "a snapshot of ours is on it, CBT cannot be turned on", on=_name(row), remedy="clear leftovers"
+            "a snapshot of a connector is on it, CBT cannot be turned on",
+            on=_name(row),
+            remedy="`connector doctor --repair` removes what was left; a snapshot of another connector is for that one to remove",
         )
     if nodes:
         return Ineligible(

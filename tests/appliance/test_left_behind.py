@@ -38,7 +38,7 @@ TOKEN = f"connector:{OWNER}:p-1"
 
 
 @dataclass
-class Memory:
+class Register:
     known: list[RegisteredResource] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     cutovers: list[InterruptedCutover] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Memory:
 @dataclass
 class Ward:
     place: World
-    memory: Memory
+    register: Register
     repair_context: RepairContext
 
     def remember(
@@ -72,7 +72,7 @@ class Ward:
     ) -> None:
         vm = self.place.estate.inventory.vm(self.place.vm)
         instance = uuid or vm.instance_uuid
-        self.memory.known.append(RegisteredResource(token, kind, vm.moref, instance, vm.name, False, over))
+        self.register.known.append(RegisteredResource(token, kind, vm.moref, instance, vm.name, False, over))
 
     def orphan(self, token: str = TOKEN, vm: str = "") -> str:
         return self.place.estate.snapshots.create(vm or self.place.vm, "connector-p-1", token)
@@ -90,8 +90,8 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
     with world() as place:
         install(tmp_path / "vddk", place.estate.export.root)
         with VCenter(place.settings(), owner=OWNER, ledger=RepairLedger()) as vcenter:
-            memory = Memory()
-            yield Ward(place, memory, RepairContext(vcenter, memory, VddkReader(tmp_path / "vddk")))
+            register = Register()
+            yield Ward(place, register, RepairContext(vcenter, register, VddkReader(tmp_path / "vddk")))
 
 
 def test_where_nothing_is_wrong_nothing_is_found_and_nothing_changed(ward: Ward) -> None:
@@ -112,19 +112,19 @@ def test_invariant_3_orphans_of_ours_go_and_nobody_elses(ward: Ward) -> None:
     assert len(ward.place.snapshots()) == 3  # looking changes nothing
     assert mended(ward.repair_context, finding) == ""
     assert ward.place.snapshots() == ["by hand", "a backup"]
-    assert ward.memory.gone == [TOKEN]
+    assert ward.register.gone == [TOKEN]
     assert ward.found() == []
 
 
 def test_what_a_pass_works_with_is_left_alone_also_when_it_begins_in_between(ward: Ward) -> None:
     ward.orphan()
-    ward.memory.busy = {ward.place.vm}
+    ward.register.busy = {ward.place.vm}
     assert ward.found() == []
-    ward.memory.busy = set()
+    ward.register.busy = set()
     finding = ward.only()
-    ward.memory.busy = {ward.place.vm}
+    ward.register.busy = {ward.place.vm}
     assert mended(ward.repair_context, finding) == "a pass works on the machine now"
-    ward.memory.busy = set()
+    ward.register.busy = set()
     locks: MachineLocks = ward.repair_context.locks
     with locks.held(ward.place.vm):
         assert mended(ward.repair_context, finding) == "a pass works on the machine now"
@@ -139,7 +139,7 @@ def test_what_resists_is_told_and_does_not_stop_the_others(ward: Ward) -> None:
     )
     mend_all(ward.repair_context)
     assert ward.place.snapshots() == ["connector-p-1"] and ward.place.snapshots(ward.place.other()) == []
-    assert set(ward.memory.troubles) == {TOKEN}
+    assert set(ward.register.troubles) == {TOKEN}
 
 
 def test_invariant_4_what_a_removal_left_to_consolidate_is_consolidated_if_it_was_ours(ward: Ward) -> None:
@@ -161,7 +161,7 @@ def test_what_is_remembered_of_a_machine_that_is_gone_is_forgotten(ward: Ward) -
     ward.remember(uuid="of another machine")
     assert ward.only().check == "record"
     mend_all(ward.repair_context)
-    assert ward.memory.gone == [TOKEN] and ward.found() == []
+    assert ward.register.gone == [TOKEN] and ward.found() == []
 
 
 def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_cbt_is_put_back_only_on_request_and_only_when_the_job_is_over(ward: War
     token = ledger.tracking[0][2]
     ward.remember(token, "tracking", over=False)
     assert ward.found() == []
-    ward.memory.known.clear()
+    ward.register.known.clear()
     ward.remember(token, "tracking")
     finding = ward.only()
     assert finding.voluntary
@@ -238,7 +238,7 @@ def test_a_machine_that_an_interrupted_cutover_left_off_is_named_with_the_ways_o
     vm = ward.place.estate.inventory.vm(ward.place.vm)
     if off:
         ward.place.estate.power.off(vm.moref)
-    ward.memory.cutovers = [
+    ward.register.cutovers = [
         InterruptedCutover(vm.moref, uuid or vm.instance_uuid, vm.name, 1_790_000_000.0, resume, "B")
     ]
     seen = ward.found()
@@ -258,7 +258,7 @@ def test_a_source_that_is_down_is_reported_though_vcenter_does_not_show_its_conf
     ward.place.estate.power.off(vm.moref)
     hidden = {path: None for path in MACHINE if path.startswith("config.") or path == "name"}
     ward.place.server.center.hostile[vm.moref] = hidden if power else hidden | {"runtime.powerState": None}
-    ward.memory.cutovers = [
+    ward.register.cutovers = [
         InterruptedCutover(vm.moref, vm.instance_uuid, vm.name, 1_790_000_000.0, "R", "B")
     ]
     finding = ward.only()
@@ -279,7 +279,7 @@ def test_a_machine_that_no_list_shows_is_not_taken_for_gone(ward: Ward) -> None:
         ward.repair_context.vcenter = vcenter
         assert ward.found() == []
         mend_all(ward.repair_context)
-        assert ward.memory.gone == []
+        assert ward.register.gone == []
         ward.place.estate.power.off(ward.place.vm)
         destroy_machine(ward.place.server.center, ward.place.vm)
         assert ward.only().check == "record"

@@ -86,7 +86,7 @@ def test_a_machine_that_something_blocks_is_left_alone(house: House, run: Run) -
     disks = (vm.disks[0], replace(vm.disks[1], mode="independent_persistent"))
     house.estate.change_vm(vm.moref, disks=disks)
     done = run(check(house, "--deep", "--yes"))
-    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
+    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.UNCHECKED]
     assert done.code == 5 and "something blocks it" in told[0]["message"]
     assert not house.witness.count("CreateSnapshot_Task")
 
@@ -104,7 +104,7 @@ def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_sta
 def test_a_machine_that_cannot_be_read_is_told_and_its_snapshot_goes(house: House, run: Run) -> None:
     house.witness.add(Rule("CreateSnapshot_Task", "fault", fault="TooManySnapshotLevels", times=None))
     done = run(check(house, "--deep", "--yes"))
-    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
+    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.UNCHECKED]
     assert done.code == 0 and "not checked inside" in told[0]["message"]
     assert not house.snapshots()
 

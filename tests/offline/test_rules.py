@@ -80,7 +80,7 @@ CASES: dict[str, tuple[GuestFacts, GuestFacts]] = {
         replace(SOUND, kernels=(Kernel("p", "i", {"network": ("virtio_net",)}),)),
         SOUND,
     ),
-    "O6 an initramfs could not be read": (
+    "O6 the drivers of a kernel are not known": (
         replace(SOUND, kernels=(Kernel("p", "i", trouble="packed"),)),
         SOUND,
     ),

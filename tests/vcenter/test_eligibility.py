@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
         replace(SOUND, snapshots=_chain(27)),
     ),
     "V10 no old snapshot": (_aged(1e9), _aged(1e9 + 2 * 86400), CheckContext(now=1e9 + 31 * 86400)),
-    "V11 no snapshot of ours": (
+    "V11 no snapshot of a connector": (
         replace(SOUND, snapshots=_chain(1, "x", "connector:a:p1")),
         replace(SOUND, snapshots=_chain(1)),
     ),

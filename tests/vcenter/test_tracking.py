@@ -74,7 +74,7 @@ def test_x21_it_is_refused_while_snapshots_exist(place: World, vcenter: VCenter)
 
 def test_a_snapshot_of_ours_in_the_way_is_told_apart(place: World, vcenter: VCenter) -> None:
     place.estate.snapshots.create(place.vm, "x", Ticket("site-a", "p0").token)
-    with pytest.raises(Conflict, match="clear leftovers"):
+    with pytest.raises(Conflict, match="doctor --repair"):
         vcenter.ensure_tracking(place.vm, "p1")
     vcenter.clear_leftovers(machine=place.vm)
     assert vcenter.ensure_tracking(place.vm, "p1").turned_on

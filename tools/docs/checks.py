@@ -68,7 +68,8 @@ _INTRODUCTION: Final = """# Pre-flight checks
 
 `connector vm check` reads the inventory and applies these rules; `--deep` also applies [the checks inside
 disks](deep-checks.md). Nothing is changed. A finding that *blocks* gives the exit code 5. A finding that *blocks while running*
-disappears when the machine is powered off. This page is generated from `connector/vcenter/checks`; a test compares them.
+forbids to migrate the machine while it runs, and stops no pass while it is powered off. It is listed in both states, and the
+exit code is 0. This page is generated from `connector/vcenter/checks`; a test compares them.
 """
 
 _REPEATED: Final = """What was true on Tuesday may be different on Saturday night: everything that blocks is asked again.
@@ -78,7 +79,8 @@ _REPEATED: Final = """What was true on Tuesday may be different on Saturday nigh
 - {governed}: the thresholds of the appliance decide ([operating](operating.md)). The pass of a running machine waits.
 - V11, V12: what was left is removed, and consolidation is waited for.
 - D19, D20: the disks are compared with those of the pass before.
-- S8, S10: the pass waits for the host's memory, and for a backup at work.
+- S10: the pass waits for a backup at work before it asks the checks above: what the backup switched off (V6) has come back then.
+- S8: the pass waits for the host's memory.
 """
 
 _TITLES: Final = (("Machines", RULES), ("Disks", DISK_RULES), ("Network cards", NIC_RULES))

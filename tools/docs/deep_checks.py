@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from connector.cli.deep import UNCHECKED
 from connector.model import Severity
 from connector.offline.rules import RULES
 
@@ -19,13 +20,22 @@ NOT_SEEN: Final = (
         "reported as O12: not checked inside",
     ),
 )
+#: What no rule says: that the rules could not be applied to a machine.
+NOT_POSSIBLE: Final = (
+    UNCHECKED,
+    "the machine could not be checked inside",
+    "warning",
+    "its disks",
+    "see the reason, run it again",
+)
 _SAYS: Final = {Severity.BLOCK: "blocks", Severity.WARN: "warning", Severity.INFO: "note"}
 _INTRODUCTION: Final = """# Checks inside the disks
 
 `connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks (through
 VDDK if it is named, else over NFC), and removes the snapshot. It asks first, unless `--yes` is given. Nothing is
 written to a disk. A machine that another finding blocks is not checked. If a deep check is killed, the next deep check
-of the same user on the same host removes its snapshot; `connector doctor` (`--only looks`, `--repair`) finds it too.
+of the same machine by the same user on the same host removes its snapshot; `connector doctor` (`--only looks`, `--repair`)
+finds it too.
 Deep checks that are alive do not disturb each other.
 The first disk is the first by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
 The newest changes of a running guest may be missing, because journals are not replayed. This page is generated from the
@@ -35,7 +45,7 @@ rules (`connector/offline/rules.py`).
 
 def document() -> str:
     """The whole page."""
-    rows = [(r.id, r.title, _SAYS[r.severity], r.reads, r.remedy) for r in RULES]
+    rows = [NOT_POSSIBLE, *((r.id, r.title, _SAYS[r.severity], r.reads, r.remedy) for r in RULES)]
     parts = [
         _INTRODUCTION,
         *_table(("check", "when", "it", "read from", "what to do"), rows),

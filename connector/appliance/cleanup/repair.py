@@ -107,7 +107,7 @@ class RepairContext:
     """What the checks look at. `known` is read after the snapshots, so that a snapshot of a new pass is known too."""
 
     vcenter: VCenter
-    memory: ResourceRegister
+    register: ResourceRegister
     reader: Reader | None = None
     locks: MachineLocks = field(default_factory=MachineLocks)
     leftovers: tuple[Leftover, ...] = ()
@@ -115,12 +115,12 @@ class RepairContext:
     known: tuple[RegisteredResource, ...] = ()
     running_machines: frozenset[str] = frozenset()
 
-    def look(self) -> None:
+    def read(self) -> None:
         """Read everything once."""
         self.machines = {machine.moref: machine for machine in self.vcenter.machines()}
         self.leftovers = self.vcenter.leftovers()
-        self.known = tuple(self.memory.remembered())
-        self.running_machines = self.memory.running_machines()
+        self.known = tuple(self.register.remembered())
+        self.running_machines = self.register.running_machines()
 
     def is_deleted(self, moref: str) -> bool:
         """Whether vCenter says that there is no such machine. A list may leave out what the user may not see."""
@@ -137,7 +137,7 @@ class RepairContext:
         return machine.name if machine else moref
 
 
-Look = Callable[[RepairContext], Iterable[LeftoverFinding]]
+Search = Callable[[RepairContext], Iterable[LeftoverFinding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Check:
 
     id: str
     finds: str
-    look: Look
+    search: Search
 
 
 def _orphans(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
@@ -197,7 +197,7 @@ def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
 
 def _machines_down(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Machines that are off because a cutover of ours was interrupted: only a person decides how to go on."""
-    for cutover in repair_context.memory.interrupted():
+    for cutover in repair_context.register.interrupted():
         machine = repair_context.machines.get(cutover.machine)
         if machine is None:
             continue
@@ -288,8 +288,8 @@ CHECKS: Final = (
 
 def examine(repair_context: RepairContext, checks: Sequence[Check] = CHECKS) -> tuple[LeftoverFinding, ...]:
     """All findings, in the order of the table. Changes nothing."""
-    repair_context.look()
-    return tuple(finding for check in checks for finding in check.look(repair_context))
+    repair_context.read()
+    return tuple(finding for check in checks for finding in check.search(repair_context))
 
 
 def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
@@ -298,14 +298,14 @@ def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
         return "only a person can decide this"
     with repair_context.locks.tried(finding.machine) as free:
         try:
-            if not free or finding.machine in repair_context.memory.running_machines():
+            if not free or finding.machine in repair_context.register.running_machines():
                 return "a pass works on the machine now"
             finding.mend()
             if finding.token:
-                repair_context.memory.removed(finding.token)
+                repair_context.register.removed(finding.token)
         except ConnectorError as failed:
             if finding.token:
-                repair_context.memory.resists(finding.token, failed.what)
+                repair_context.register.resists(finding.token, failed.what)
             return failed.what
     return ""
 

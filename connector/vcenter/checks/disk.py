@@ -1,4 +1,4 @@
-"""Checks of each disk and its datastore, and of all disks of a machine together (D1-D18)."""
+"""Checks of each disk and its datastore, and of all disks of a machine together (V9, D1-D18)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _shut(disk: MachineDisk, around: CheckContext) -> str:
     )
 
 
-def _resting(disk: MachineDisk, around: CheckContext) -> str:
+def _in_maintenance(disk: MachineDisk, around: CheckContext) -> str:
     stores = _stores(disk, around)
-    resting = stores and all(store.maintenance == "inMaintenance" for store in stores)
-    return when(resting, f"{disk.datastore} is in maintenance")
+    closed = stores and all(store.maintenance == "inMaintenance" for store in stores)
+    return when(closed, f"{disk.datastore} is in maintenance")
 
 
 def _full(disk: MachineDisk, around: CheckContext) -> str:
@@ -286,7 +286,7 @@ RULES: tuple[Rule[MachineDisk], ...] = (
         "datastore in service",
         BLOCK,
         "datastore.summary.maintenanceMode",
-        _resting,
+        _in_maintenance,
         "end the maintenance, or move the disk",
     ),
     Rule(

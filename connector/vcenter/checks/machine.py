@@ -1,4 +1,4 @@
-"""Checks of a machine's state, snapshots and configuration (S6, V1-V18)."""
+"""Checks of a machine's state, snapshots and configuration (S6, V1-V18, V30)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def hardware_level(version: str) -> int:
 
 
 def foreign(machine: Machine) -> tuple[SnapshotNode, ...]:
-    """The snapshots that are not ours, whoever made them."""
+    """The snapshots that no connector made."""
     return tuple(node for node in machine.snapshots if Ticket.of(node.description) is None)
 
 
-def _ours(machine: Machine) -> int:
+def _of_connectors(machine: Machine) -> int:
     return len(machine.snapshots) - len(foreign(machine))
 
 
@@ -63,7 +63,7 @@ def _host(machine: Machine, around: CheckContext) -> str:
     )
 
 
-def _resting(machine: Machine, around: CheckContext) -> str:
+def _in_maintenance(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     return when(host and host.maintenance, f"its host {host.name} is in maintenance mode" if host else "")
 
@@ -161,7 +161,7 @@ STATE: tuple[Rule[Machine], ...] = (
         "host in service",
         BLOCK,
         "host.runtime.inMaintenanceMode",
-        _resting,
+        _in_maintenance,
         "end the maintenance mode, or move the machine",
     ),
     Rule(
@@ -370,11 +370,13 @@ SNAPSHOTS: tuple[Rule[Machine], ...] = (
     ),
     Rule(
         "V11",
-        "no snapshot of ours",
+        "no snapshot of a connector",
         WARN,
         "snapshot.rootSnapshotList[].description",
-        lambda m, _: when(_ours(m) > 0, f"{plural(_ours(m), 'snapshot')} of ours on it"),
-        "they belong to a running pass, or the next clean-up removes them",
+        lambda m, _: when(
+            _of_connectors(m) > 0, f"{plural(_of_connectors(m), 'snapshot')} of a connector on it"
+        ),
+        "a running pass uses it, or the connector that made it removes it with its next clean-up",
         fixable=True,
     ),
     Rule(
