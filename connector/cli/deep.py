@@ -67,7 +67,7 @@ def findings(
                 )
                 continue
             try:
-                findings_of[machine.moref] = rules.judge(_look(vcenter, machine, disk_reader))
+                findings_of[machine.moref] = rules.judge(_facts(vcenter, machine, disk_reader))
             except ConnectorError as failed:
                 findings_of[machine.moref] = (_unseen(machine, str(failed)),)
     return findings_of
@@ -79,7 +79,7 @@ def _unseen(machine: Machine, why: str) -> Finding:
     )
 
 
-def _look(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
+def _facts(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
     look = Look(machine.name, machine.firmware)
     with held(vcenter, machine) as snapshot:
         for disk in as_in(snapshot.disks, machine.disks):  # the first is the system disk

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from connector import amounts, child
 from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
-from connector.cli.estate import look
+from connector.cli.estate import session
 from connector.cli.migrate import chosen_format, tell
 from connector.cli.migration import MigrationRequest, migrate
 from connector.cli.options import JSON
@@ -122,7 +122,7 @@ def _migrate_all(
 ) -> list[JobReport]:
     """Do a full pass, a delta pass and a cutover of every machine; answer the reports of the jobs."""
     display.say("starting a simulated vCenter")
-    with _vcenter(home, arguments) as (access, vddk), look(access) as vcenter:
+    with _vcenter(home, arguments) as (access, vddk), session(access) as vcenter:
         machines = vcenter.machines()
         for machine in machines:
             display.say(_portrait(machine))

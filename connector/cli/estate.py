@@ -53,7 +53,7 @@ def settings(
     )
 
 
-def look(access: VCenterSettings) -> VCenter:
+def session(access: VCenterSettings) -> VCenter:
     """A vCenter session that only looks."""
     from connector.vcenter.client import VCenter
 

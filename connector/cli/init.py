@@ -150,7 +150,7 @@ def _try(answers: Answers) -> int | None:
         return None
     authority = Path(answers.authority) if answers.authority else None
     access = estate.settings(answers.vcenter, answers.user, password, answers.thumbprint, authority)
-    with estate.look(access) as vcenter:
+    with estate.session(access) as vcenter:
         return len(vcenter.machines())
 
 

@@ -118,7 +118,7 @@ def migrate(
     """
     _refuse_contradictions(rollback, give_up, goes_on=incremental or cutover or again)
     access = estate.settings(url, user, password_file, thumbprint, authority)
-    with estate.look(access) as vcenter:
+    with estate.session(access) as vcenter:
         chosen = [vcenter.find(name) for name in estate.named(names)]
         machines = list({machine.moref: machine for machine in chosen}.values())
         if not rollback and not give_up:

@@ -114,7 +114,7 @@ def list_machines(
     connector vm list 'web-*' power:on folder:/DC0/vm/prod --columns name,host,addresses --csv
     """
     selector = Selector.of(words)
-    with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
+    with estate.session(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
         machines = choose(selector, vcenter.machines())
     if as_json:
         for machine in machines:
@@ -189,7 +189,7 @@ def check_machines(
 
     selector = Selector.of(words)
     access = estate.settings(url, user, password_file, thumbprint, authority)
-    with estate.look(access) as vcenter:
+    with estate.session(access) as vcenter:
         inventory, now = vcenter.inventory(), vcenter.now()
     machines = choose(selector, inventory.machines)
     by_moref = survey(inventory, factory.limits(target), now)

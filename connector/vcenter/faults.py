@@ -25,7 +25,7 @@ from connector.errors import (
 )
 from connector.vcenter.vmomi import kind_of, vmodl
 
-_LOOK = "see the task and the events of the object in vCenter"
+_SEE_EVENTS = "see the task and the events of the object in vCenter"
 
 
 class FaultRule(NamedTuple):
@@ -33,7 +33,7 @@ class FaultRule(NamedTuple):
 
     error: type[ConnectorError]
     what: str
-    remedy: str = _LOOK
+    remedy: str = _SEE_EVENTS
     retryable: bool = False
     details: tuple[str, ...] = ()  # attributes of the fault worth showing
 
