@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import click
 from connector.cli import machine_image
 from connector.cli.machine_image import MachineImage
 from connector.cli.options import JSON
+from connector.conversion import container as containers
 from connector.conversion import conversion
 from connector.conversion.conversion import ConversionPlan, GuestImage
 from connector.conversion.linux import NetworkRequest
@@ -18,14 +20,14 @@ from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
 from connector.names import visible
 
-_NETWORK = click.option(
+NETWORK = click.option(
     "--network",
     type=click.Choice(("dhcp", "keep", "none")),
     default="dhcp",
     show_default=True,
     help="dhcp: the first card asks DHCP. keep: addresses stay with their cards. none: nothing is changed.",
 )
-_NEW_MACS = click.option(
+NEW_MACS = click.option(
     "--new-macs",
     is_flag=True,
     help="The target gives its cards other MACs than machine.json has, as clouds do.",
@@ -35,8 +37,8 @@ _NEW_MACS = click.option(
 @click.command()
 @machine_image.IMAGE
 @machine_image.FIRMWARE
-@_NETWORK
-@_NEW_MACS
+@NETWORK
+@NEW_MACS
 @JSON
 def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: bool, as_json: bool) -> None:
     """Show what a conversion of IMAGE would change, so that its guest starts on virtio hardware. The image is only read.
@@ -50,14 +52,14 @@ def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: 
     Exit codes: 0 the plan; 5 the guest cannot be converted; 2 a file or a tool is missing.
     """
     described = machine_image.read(image, firmware)
-    _show(conversion.planned(_guest(described, network, new_macs), Path(tempfile.gettempdir())), as_json)
+    _show(conversion.planned(guest_image(described, network, new_macs), Path(tempfile.gettempdir())), as_json)
 
 
 @click.command()
 @machine_image.IMAGE
 @machine_image.FIRMWARE
-@_NETWORK
-@_NEW_MACS
+@NETWORK
+@NEW_MACS
 @click.option(
     "--to",
     "target",
@@ -83,28 +85,89 @@ def convert(
     tool is missing.
     """
     described = machine_image.read(image, firmware)
-    made = conversion.convert(_guest(described, network, new_macs), described.machine, target)
+    made = conversion.convert(guest_image(described, network, new_macs), described.machine, target)
     _show(made, as_json)
     if not as_json:
         nothing = "nothing was written: the image can be used as it is"
         click.echo(nothing if made.plan.is_empty else f"written to {target}")
 
 
-def _guest(image: MachineImage, network: str, new_macs: bool) -> GuestImage:
+@click.command()
+@machine_image.IMAGE
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new directory for the OCI image layout.",
+)
+@click.option("--tag", default="latest", show_default=True, help="The image's name in the layout.")
+@click.option(
+    "--command",
+    metavar="WORDS",
+    help="What a container runs. Default: the guest's only service, else /bin/sh.",
+)
+@click.option("--push", metavar="REGISTRY/NAME:TAG", help="Copy the image to this registry, with skopeo.")
+@click.option(
+    "--authfile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Credentials of the registry, as docker login writes them.",
+)
+@JSON
+def container(
+    image: tuple[Path, ...],
+    target: Path,
+    tag: str,
+    command: str | None,
+    push: str | None,
+    authfile: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a container image of IMAGE's Linux: its files as one layer, without kernels and pseudo file systems.
+
+    The image is only read. The directory appears when it is whole.
+
+    \b
+    connector machine container images/web-01 --to web-01.oci
+    connector machine container images/web-01 --to web-01.oci --push registry.example/web/web-01:1 --authfile auth.json
+
+    \b
+    Exit codes: 0 made; 5 the guest is no Linux that can be read; 9 no space, or the registry refused; 11 DIR exists; 2 a file or
+    a tool is missing.
+    """
+    described = machine_image.read(image)
+    made = containers.make(guest_image(described, "none", False), target, tag, shlex.split(command or ""))
+    click.echo(json.dumps(made.to_json()) if as_json else visible(f"{target}: {made.digest}"))
+    if not as_json:
+        click.echo(f"  runs {visible(shlex.join(made.command))}; ports {', '.join(made.ports) or 'none'}")
+        for note in made.notes:
+            click.echo(f"  note: {visible(note)}")
+    if push:
+        containers.push(target, tag, push, authfile)
+
+
+def guest_image(image: MachineImage, network: str, new_macs: bool) -> GuestImage:
+    """What a conversion has to know of an image. `network`: a word of the option."""
     cards = tuple(Card(order, card.mac) for order, card in enumerate(image.machine.cards))
     request = NetworkRequest(cards, NetworkMode(network), not new_macs) if network != "none" else None
     return GuestImage(image.name, image.disks, image.machine.firmware, request)
 
 
-def _show(conversion_plan: ConversionPlan, as_json: bool) -> None:
+def _show(plan_of_guest: ConversionPlan, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(conversion_plan.to_json()))
-        return
-    plan_of_guest = conversion_plan.plan
-    lines = [f"{change.path}: {change.why}" for change in plan_of_guest.changes]
-    lines += [f"{append.path}: {append.why}" for append in plan_of_guest.appends]
-    lines += ["nothing has to change"] if plan_of_guest.is_empty else []
-    lines += [f"note: {note}" for note in plan_of_guest.notes]
+        click.echo(json.dumps(plan_of_guest.to_json()))
+    else:
+        show_plan(plan_of_guest)
+
+
+def show_plan(conversion_plan: ConversionPlan) -> None:
+    """The plan as lines for people."""
+    changes = conversion_plan.plan
+    lines = [f"{change.path}: {change.why}" for change in changes.changes]
+    lines += [f"{append.path}: {append.why}" for append in changes.appends]
+    lines += ["nothing has to change"] if changes.is_empty else []
+    lines += [f"note: {note}" for note in changes.notes]
     click.echo(visible(conversion_plan.system))
     for line in lines:
         click.echo(f"  {visible(line)}")

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from connector import child, private
 from connector.child import Child
 from connector.clients.endpoint import objects
-from connector.cloud import addresses, handover, machine_files
+from connector.cloud import addresses, conversion_child, handover, machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
     INSTANCE_NAME,
@@ -41,6 +43,8 @@ from connector.cloud.provider import (
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
 from connector.files import move, replace
 from connector.model import InstanceAddress, TargetLimits
+
+log = logging.getLogger(__name__)
 
 #: Seconds in which a child of a killed control plane notices that its pipe is closed.
 ORPHAN_PATIENCE: Final = 25.0
@@ -76,7 +80,14 @@ class LocalProvider:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return ("image files",)
+        return ("image files",) if self._conversion_trouble else ("image files", "conversion")
+
+    @cached_property
+    def _conversion_trouble(self) -> str:
+        trouble = conversion_child.trouble()
+        if trouble:
+            log.info("no image can be converted here: %s", trouble)
+        return trouble
 
     @property
     def limits(self) -> TargetLimits:
@@ -190,7 +201,12 @@ class LocalProvider:
         target = self._root / "images" / _plain(request.name)
         described = machine_files.files(_description(request, order.details), target)
         self._take_over(request.token, target, order.files, described)
-        return _image(target, order.details)
+        if request.conversion == "none" and not request.boot_check:
+            return _image(target, order.details)
+        result = conversion_child.convert(target, request.conversion, boot_check=request.boot_check)
+        notes = "; ".join(filter(None, (str(order.details.get("note") or ""), *result.notes)))
+        more = {"note": notes, "converted": result.location, "conversion": result.report}
+        return _image(target, {**order.details, **more})
 
     def _take_over(
         self, token: str, target: Path, files: Sequence[str], described: Mapping[str, bytes]

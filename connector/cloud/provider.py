@@ -100,7 +100,7 @@ class ImageRequest:
     The same `token` and `run` mean the same image for ever. `expect`: what the disks must show, by key: reading, target,
     generation and root in the evidence of the run. Other disks are no part of the image. `firmware`, `guest_id` and
     `architecture`: vCenter's words for the machine that shall boot from it; `memory` in bytes; `cards`: MAC and network of each
-    network card.
+    network card. `conversion`: "none", or what becomes of the network in a converted copy; `boot_check`: start a copy.
     """
 
     token: str
@@ -117,6 +117,8 @@ class ImageRequest:
     cpus: int = 1
     memory: int = 1 << 30
     cards: tuple[tuple[str, str], ...] = ()
+    conversion: str = "none"
+    boot_check: bool = False
     expect: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 

@@ -28,6 +28,7 @@ from connector.errors import Conflict, Ineligible, TargetFailed, TargetFull
 from connector.transfer.qemu_img import qemu_img
 
 REPORT: Final = "conversion.json"
+CONVERTED: Final = "converted"  # the directory of the converted copy, below that of the image
 FORMAT: Final = "qcow2"  # of converted images
 _ROOM: Final = 64 << 20  # bytes that a conversion needs beside its changes
 _SPACE: Final = "make room, then run the same command again"
@@ -63,7 +64,7 @@ def planned(image: GuestImage, scratch: Path) -> ConversionPlan:
     """
     with (
         scratch_directory(scratch, _PREFIX) as home,
-        _mounted(image, image.disks, home, writable=False) as (guest, system),
+        mounted(image, image.disks, home, writable=False) as (guest, system),
     ):
         return ConversionPlan(str(system), _plan(image, guest, system))
 
@@ -75,16 +76,24 @@ def convert(image: GuestImage, machine: MachineDescription, target: Path) -> Con
     """
     if target.exists():
         raise _exists(target)
-    with _translated(target), scratch_directory(target.parent.resolve(), _PREFIX) as home:
+    with _translated(target), converted_copies(image, target.parent.resolve()) as (conversion, copies):
+        if not conversion.plan.is_empty:
+            _put(copies, machine, conversion, copies[0].path.parent / "draft", target)
+        return conversion
+
+
+@contextmanager
+def converted_copies(
+    image: GuestImage, scratch: Path
+) -> Iterator[tuple[ConversionPlan, tuple[BootDisk, ...]]]:
+    """Converted overlays of the disks, in a directory below `scratch` that goes with the block. Raises as `convert` does."""
+    with scratch_directory(scratch, _PREFIX) as home:
         _require_space(home, _ROOM)
         copies = tuple(
             BootDisk(overlay(disk, home / f"disk-{place}.qcow2"), "qcow2")
             for place, disk in enumerate(image.disks)
         )
-        conversion = _changed(image, copies, home)
-        if not conversion.plan.is_empty:
-            _put(copies, machine, conversion, home / "draft", target)
-        return conversion
+        yield _changed(image, copies, home), copies
 
 
 @contextmanager
@@ -120,7 +129,7 @@ def _require_space(directory: Path, needed: int) -> None:
 
 def _changed(image: GuestImage, copies: Sequence[BootDisk], home: Path) -> ConversionPlan:
     """Change the copies, and prove that nothing is left to do."""
-    with _mounted(image, copies, home, writable=True) as (guest, system):
+    with mounted(image, copies, home, writable=True) as (guest, system):
         plan = _plan(image, guest, system)
         if not plan.is_empty:
             _require_space(home, plan.size + _ROOM)
@@ -148,9 +157,10 @@ def _apply(plan: ChangePlan, guest: GuestDisks) -> None:
 
 
 @contextmanager
-def _mounted(
+def mounted(
     image: GuestImage, disks: Sequence[BootDisk], home: Path, *, writable: bool
 ) -> Iterator[tuple[GuestDisks, GuestSystem]]:
+    """The guest's file systems are mounted inside the block. Raises Ineligible for a guest that is no single Linux."""
     with opened(disks, home, accelerator(), writable=writable) as guest:
         system = _only(guest, image.name)
         if failed := guest.mount(system, writable=writable):

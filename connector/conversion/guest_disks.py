@@ -91,6 +91,11 @@ def _variables(home: Path, accel: str) -> dict[str, str]:
     return variables
 
 
+def require_guestfs() -> None:
+    """Raises BadInput when this computer has no libguestfs for Python."""
+    _python()
+
+
 def _python() -> str:
     """A Python that has libguestfs's module: Debian gives it to the system's own only."""
     for path in _PYTHONS:
@@ -158,6 +163,15 @@ class GuestDisks:
         """Free bytes where this directory is."""
         free: int = self._ask("free", path=directory)
         return free
+
+    def used(self, directory: str) -> int:
+        """Bytes in use where this directory is."""
+        used: int = self._ask("used", path=directory)
+        return used
+
+    def archive(self, directory: str, file: Path, excludes: Sequence[str]) -> None:
+        """Write a directory of the guest as a tar archive. `excludes`: patterns of tar."""
+        self._ask("archive", path=directory, file=str(file), excludes=list(excludes))
 
     def finish(self) -> None:
         """Put everything on the disks and close them."""

@@ -128,6 +128,15 @@ class GuestHandle:
         answer = self._handle.statvfs(path)
         return int(answer["bavail"]) * int(answer["bsize"])
 
+    def used(self, path: str) -> int:
+        """Bytes in use in the file system that has a directory."""
+        answer = self._handle.statvfs(path)
+        return (int(answer["blocks"]) - int(answer["bfree"])) * int(answer["bsize"])
+
+    def archive(self, path: str, file: str, excludes: list[str]) -> None:
+        """Write a directory as a tar archive to a file of this computer: numeric owners, hard links, extended attributes."""
+        self._handle.tar_out(path, file, numericowner=True, excludes=excludes, xattrs=True)
+
     def finish(self) -> None:
         """Everything is on the disks when this has answered."""
         self._handle.umount_all()
@@ -139,6 +148,7 @@ class GuestHandle:
 WRITING = ("append", "write")
 COMMANDS = (
     *WRITING,
+    "archive",
     "file_systems",
     "finish",
     "free",
@@ -149,6 +159,7 @@ COMMANDS = (
     "remove",
     "size",
     "systems",
+    "used",
 )
 
 

@@ -187,7 +187,8 @@ _LATER: Final = "the initramfs of the next kernel needs the virtio drivers too"
 def _device_names(guest: LinuxGuest) -> ChangePlan:
     """Settings and boot loaders name file systems by UUID, not by a place that another machine does not have."""
     folders = [*loaders.settings(guest.files), *loaders.configurations(guest.files, "/boot")]
-    folders += loaders.configurations(guest.files, "/boot/efi") if "/boot/efi" in guest.mounts else []
+    for point in _ESPS[:2]:
+        folders += loaders.configurations(guest.files, point) if point in guest.mounts else []
     whole = ChangePlan()
     for path in dict.fromkeys(folders):
         if isinstance(path, loaders.UnreadableFolder):
@@ -266,21 +267,29 @@ def _block(before: str, after: str) -> str:
 
 def _removable_path(guest: LinuxGuest) -> ChangePlan:
     """A machine without the source's firmware settings starts EFI/BOOT/BOOTX64.EFI."""
-    if guest.firmware != "efi" or "/boot/efi" not in guest.mounts:
+    if guest.firmware != "efi":
         return ChangePlan()
-    home = next((name for name in _names(guest.files, "/boot/efi") if name.upper() == "EFI"), "EFI")
-    efi = f"/boot/efi/{home}"
-    vendors = {name.upper(): name for name in _names(guest.files, efi)}
-    boot = f"{efi}/{vendors.get('BOOT', 'BOOT')}"
+    folders = [
+        (point, home)
+        for point in _ESPS
+        if point in guest.mounts and (home := _folder(guest.files, point, "EFI"))
+    ]
+    if not folders:
+        return ChangePlan(
+            notes=(
+                "its EFI system partition is not mounted by fstab: check that it has EFI/BOOT/BOOTX64.EFI",
+            )
+        )
+    efi = f"{folders[0][0]}/{folders[0][1]}"
+    boot = f"{efi}/{_folder(guest.files, efi, 'BOOT') or 'BOOT'}"
     if any(name.upper() == "BOOTX64.EFI" for name in _names(guest.files, boot)):
         return ChangePlan()
-    for vendor in sorted(name for upper, name in vendors.items() if upper not in ("BOOT", "TOOLS")):
+    for vendor in _names(guest.files, efi):
         present = {name.lower(): name for name in _names(guest.files, f"{efi}/{vendor}")}
         starter = next((name for name in _STARTERS if name in present), None)
         if starter is not None:
-            copied = {"BOOTX64.EFI": present[starter]} | {
-                n: present[n] for n in _BESIDE if n in present and n != starter
-            }
+            beside = {name: present[name] for name in _BESIDE if name in present and name != starter}
+            copied = {"BOOTX64.EFI": present[starter]} | beside
             return ChangePlan(
                 tuple(
                     _copied(guest.files, f"{efi}/{vendor}/{old}", f"{boot}/{new}")
@@ -290,6 +299,12 @@ def _removable_path(guest: LinuxGuest) -> ChangePlan:
     return ChangePlan(notes=("its EFI system partition has no boot loader that is known",))
 
 
+def _folder(files: Files, directory: str, name: str) -> str | None:
+    """The name in a directory as it is written there: FAT does not tell large letters from small ones."""
+    return next((entry for entry in _names(files, directory) if entry.upper() == name), None)
+
+
+_ESPS: Final = ("/boot/efi", "/efi", "/boot")  # where distributions mount it
 _STARTERS: Final = ("shimx64.efi", "grubx64.efi", "systemd-bootx64.efi")
 _BESIDE: Final = ("grubx64.efi", "mmx64.efi")  # shim starts these, from its own directory
 

@@ -95,6 +95,18 @@ JOB_FIELDS: Final = (
         option="--format", key="imageFormat", label="Image format", column="image_format", needs="image files", ours=True,
     ),
     JobField(
+        "Conversion", OneOf(("none", "dhcp", "keep")),
+        "Make a converted copy beside each image, which starts on virtio hardware. dhcp: its first card asks DHCP;"
+        " keep: addresses stay with their cards. Default: none.",
+        default="none", option="--convert", key="conversion", label="Convert a copy", changes=AT_REST, needs="conversion",
+        ours=True,
+    ),
+    JobField(
+        "BootCheck", Flag(), "Start a copy of each image, and say how far it comes. Default: false.", default=False,
+        option="--boot-check", key="bootCheck", label="Start a copy of each image", changes=AT_REST, needs="conversion",
+        ours=True,
+    ),
+    JobField(
         "InstanceId", _WORD, "With TargetType TargetInstance.", default="",
     ),
     JobField("InstanceRamRole", _WORD, "RAM role of the intermediate instance.", default="", key="target.ramRole"),

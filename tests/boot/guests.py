@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
+_ESP_ID: Final = "1234ABCD"
 ROOT_ID: Final = "11111111-2222-3333-4444-555555555555"
 PACKAGES: Final = (
     *("linux-image-amd64", "systemd-sysv", "udev", "initramfs-tools", "kmod"),
     *("grub-pc-bin", "grub-efi-amd64-bin", "ifupdown", "iproute2", "isc-dhcp-client"),
+    *("lvm2", "xfsprogs", "btrfs-progs", "netplan.io", "network-manager"),
 )
+VOLUME: Final = "/dev/mapper/guest-root"  # the root of a guest with LVM
+STATIC: Final = "10.0.2.50"
+#: Settings of a card with a fixed address, or without one, for each program: path and text.
+_NETWORKS: Final = {
+    "ifupdown": (
+        "etc/network/interfaces",
+        "auto lo\niface lo inet loopback\n\nauto {card}\niface {card} inet {method}\n",
+    ),
+    "netplan": (
+        "etc/netplan/01-net.yaml",
+        "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    {card}:\n{yaml}",
+    ),
+    "NetworkManager": (
+        "etc/NetworkManager/system-connections/wired.nmconnection",
+        "[connection]\nid=wired\ntype=ethernet\ninterface-name={card}\n\n[ipv4]\n{keyfile}\n[ipv6]\nmethod=disabled\n",
+    ),
+    "networkd": ("etc/systemd/network/20-wired.network", "[Match]\nName={card}\n\n[Network]\n{unit}"),
+}
+_FIXED: Final = {
+    "method": f"static\n address {STATIC}/24\n gateway 10.0.2.2",
+    "yaml": f"      addresses: [{STATIC}/24]\n      routes: [{{to: default, via: 10.0.2.2}}]\n",
+    "keyfile": f"method=manual\naddress1={STATIC}/24,10.0.2.2\n",
+    "unit": f"Address={STATIC}/24\nGateway=10.0.2.2\n",
+}
+_BY_DHCP: Final = {
+    "method": "dhcp",
+    "yaml": "      dhcp4: true\n",
+    "keyfile": "method=auto\n",
+    "unit": "DHCP=yes\n",
+}
+_SERVICES: Final = {
+    "netplan": "systemd-networkd",
+    "networkd": "systemd-networkd",
+    "NetworkManager": "NetworkManager",
+}
 _SIZE: Final = 2048 * MIB
 _BIOS_BOOT, _ESP, _ROOT = 2048, 4096, 69632  # sectors
+_ROOM: Final = _SIZE - 40 * MIB  # bytes of the root file system
 _TABLE: Final = f"""label: gpt
 start={_BIOS_BOOT},size=2048,type=21686148-6449-6E6F-744E-656564454649
 start={_ESP},size=65536,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
@@ -35,9 +74,14 @@ ExecStart=/usr/local/sbin/guest-up
 WantedBy=multi-user.target
 """
 _SAY: Final = """#!/bin/bash
+for second in $(seq 60); do
+    address=$(ip -4 -o addr show scope global | awk '{print $2 "=" $4; exit}')
+    [ -n "$address" ] && break
+    sleep 1
+done
 timeout 5 bash -c "exec 3<>/dev/tcp/10.0.2.2/$(cat /etc/knock)" 2>/dev/null
 echo
-echo "GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l)"
+echo "GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l) $address"
 """
 
 
@@ -53,6 +97,11 @@ class Guest:
         9  # a port of this computer, at the address that QEMU gives it, that the guest tries to reach
     )
     modules: tuple[str, ...] | None = None  # None: Debian's usual choice, with all drivers
+    file_system: str = "ext4"  # of the root: ext4, xfs, btrfs, or lvm: ext4 on a logical volume
+    card: str = "eth0"  # eth0: the kernel names the cards
+    network: str = "ifupdown"  # or another of _NETWORKS
+    is_static: bool = False
+    is_removable: bool = True  # EFI: the boot loader is where a new firmware looks for it
 
 
 def base(directory: Path) -> Path:
@@ -80,10 +129,76 @@ def build(root: Path, guest: Guest, disk: Path) -> Path:
         file.truncate(_SIZE)
     _run("sfdisk", "-q", str(disk), input=_TABLE.encode())
     system = disk.with_suffix(".root")
-    _run("mkfs.ext4", "-q", "-U", ROOT_ID, "-d", str(root), str(system), f"{(_SIZE // MIB - 36) * 1024}k")
-    _place(disk, system, _ROOT)
+    _FILE_SYSTEMS[guest.file_system](root, system)
+    if guest.file_system == "lvm":
+        _volume(disk)
+    _place(disk, system, _ROOT + (_FIRST_EXTENT if guest.file_system == "lvm" else 0))
     _boot_loader(root, guest, disk)
     return disk
+
+
+def _ext4(root: Path, system: Path) -> None:
+    _run("mkfs.ext4", "-q", "-U", ROOT_ID, "-d", str(root), str(system), f"{_ROOM // 1024}k")
+
+
+def _xfs(root: Path, system: Path) -> None:
+    """Without the features that Debian's GRUB cannot read."""
+    tree = system.with_suffix(".tree")
+    tree.write_text(f"/\n0 0\nd--755 0 0\n{''.join(_tree(root))}$\n")
+    with open(system, "wb") as file:
+        file.truncate(_ROOM)
+    _run(
+        "mkfs.xfs",
+        "-q",
+        "-m",
+        f"uuid={ROOT_ID},bigtime=0,inobtcount=0",
+        "-i",
+        "nrext64=0",
+        "-p",
+        str(tree),
+        str(system),
+    )
+
+
+def _tree(directory: Path) -> Iterator[str]:
+    """The entries of a directory as mkfs.xfs reads them."""
+    for path in sorted(directory.iterdir()):
+        state = path.lstat()
+        mode = stat.S_IMODE(state.st_mode)
+        kind = "l" if path.is_symlink() else "d" if path.is_dir() else "-" if path.is_file() else ""
+        if not kind or " " in path.name:
+            continue
+        special = f"{'u' if mode & stat.S_ISUID else '-'}{'g' if mode & stat.S_ISGID else '-'}"
+        head = f"{path.name} {kind}{special}{mode & 0o777:03o} {state.st_uid} {state.st_gid}"
+        if kind == "d":
+            yield f"{head}\n{''.join(_tree(path))}$\n"
+        else:
+            yield f"{head} {path.readlink() if kind == 'l' else path}\n"
+
+
+def _btrfs(root: Path, system: Path) -> None:
+    with open(system, "wb") as file:
+        file.truncate(_ROOM)
+    _run("mkfs.btrfs", "-q", "--uuid", ROOT_ID, "--rootdir", str(root), str(system))
+
+
+_FILE_SYSTEMS: Final = {"ext4": _ext4, "lvm": _ext4, "xfs": _xfs, "btrfs": _btrfs}
+_FIRST_EXTENT: Final = 2048  # sectors from the start of a physical volume, as pvcreate places it
+
+
+def _volume(disk: Path) -> None:
+    """A volume group on the last partition, with one linear volume from its first extent."""
+    script = "run\npvcreate /dev/sda3\nvgcreate guest /dev/sda3\nlvcreate-free root guest 100\n"
+    more = {"LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
+    _run(
+        "env",
+        *(f"{name}={value}" for name, value in more.items()),
+        "guestfish",
+        "--format=raw",
+        "-a",
+        str(disk),
+        input=script.encode(),
+    )
 
 
 def _configure(root: Path, guest: Guest) -> None:
@@ -93,16 +208,22 @@ def _configure(root: Path, guest: Guest) -> None:
         "serial --unit=0 --speed=115200\nterminal_input serial console\nterminal_output serial console\n"
     )
     (root / "boot/grub").mkdir(exist_ok=True)
+    names = " net.ifnames=0" if guest.card == "eth0" else ""
     (root / "boot/grub/grub.cfg").write_text(
         f"set timeout=0\n{terminal if guest.console else ''}"
         f"menuentry Debian {{\n search --no-floppy --fs-uuid --set=root {ROOT_ID}\n"
-        f" linux /boot/vmlinuz-{kernel} root={guest.root} ro net.ifnames=0 {consoles}\n initrd /boot/initrd.img-{kernel}\n}}\n"
+        f" linux /boot/vmlinuz-{kernel} root={guest.root} ro{names} {consoles}\n"
+        f" initrd /boot/initrd.img-{kernel}\n}}\n"
     )
-    (root / "etc/fstab").write_text(f"{guest.root} / ext4 defaults 0 1\n{guest.fstab}")
+    esp = (
+        f"UUID={_ESP_ID[:4]}-{_ESP_ID[4:]} /boot/efi vfat umask=0077 0 1\n" if guest.firmware == "efi" else ""
+    )
+    (root / "boot/efi").mkdir(exist_ok=True)
+    (root / "etc/fstab").write_text(
+        f"{guest.root} / {'ext4' if guest.file_system == 'lvm' else guest.file_system} defaults 0 1\n{esp}{guest.fstab}"
+    )
     (root / "etc/hostname").write_text("guest\n")
-    (root / "etc/network/interfaces").write_text(
-        "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n"
-    )
+    _network(root, guest)
     (root / "etc/systemd/system/guest-up.service").write_text(_MARKER)
     (root / "etc/knock").write_text(str(guest.knock))
     script = root / "usr/local/sbin/guest-up"
@@ -114,28 +235,66 @@ def _configure(root: Path, guest: Guest) -> None:
         wanted.symlink_to("/etc/systemd/system/guest-up.service")
 
 
+def _network(root: Path, guest: Guest) -> None:
+    for path, _ in _NETWORKS.values():
+        (root / path).unlink(missing_ok=True)
+    (root / "etc/network/interfaces").write_text("auto lo\niface lo inet loopback\n")
+    path, text = _NETWORKS[guest.network]
+    words = _FIXED if guest.is_static else _BY_DHCP
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text.format(card=guest.card, **words))
+    (root / path).chmod(0o600)
+    for service in sorted(
+        {*_SERVICES.values(), "NetworkManager-wait-online", "systemd-networkd-wait-online"}
+    ):
+        is_used = service.startswith(_SERVICES.get(guest.network, "-"))
+        _run("chroot", str(root), "systemctl", "--quiet", "unmask" if is_used else "mask", service)
+        if is_used:
+            _run("chroot", str(root), "systemctl", "--quiet", "enable", service)
+
+
 def _initramfs(root: Path, modules: Sequence[str] | None) -> None:
     (root / "etc/initramfs-tools/conf.d/modules").write_text(
         "MODULES=most\n" if modules is None else "MODULES=list\n"
     )
-    (root / "etc/initramfs-tools/modules").write_text("\n".join((*(modules or ()), "ext4", "sd_mod", "")))
+    (root / "etc/initramfs-tools/modules").write_text(
+        "\n".join((*(modules or ()), "ext4", "xfs", "btrfs", "dm_mod", "sd_mod", ""))
+    )
     state = "\n".join(map(str, modules)) if modules is not None else "most"
-    if (root / "boot/initramfs-of").exists() and (root / "boot/initramfs-of").read_text() == state:
+    if (root / "etc/initramfs-of").exists() and (root / "etc/initramfs-of").read_text() == state:
         return
     _run("chroot", str(root), "update-initramfs", "-u", "-k", "all", stdout=subprocess.DEVNULL)
-    (root / "boot/initramfs-of").write_text(state)
+    (root / "etc/initramfs-of").write_text(state)
 
 
 def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
-    modules = ("part_gpt", "ext2", "search", "search_fs_uuid", "normal", "serial", "configfile", "linux")
+    modules = (
+        "part_gpt",
+        "ext2",
+        "xfs",
+        "btrfs",
+        "lvm",
+        "search",
+        "search_fs_uuid",
+        "normal",
+        "serial",
+        "configfile",
+        "linux",
+    )
     if guest.firmware == "bios":
         _image(root, "i386-pc", "(hd0,gpt3)/boot/grub", "core.img", ("biosdisk", *modules))
         _bios(
             disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), (root / "tmp/core.img").read_bytes()
         )
     else:
-        _image(root, "x86_64-efi", "/EFI/BOOT", "boot.efi", ("fat", "terminal", *modules))
-        _efi(disk, root / "tmp/boot.efi")
+        _image(
+            root,
+            "x86_64-efi",
+            f"/EFI/{_efi_folder(guest.is_removable)}",
+            "boot.efi",
+            ("fat", "terminal", *modules),
+        )
+        _efi(disk, root / "tmp/boot.efi", guest.is_removable)
 
 
 def _image(root: Path, kind: str, prefix: str, name: str, modules: Sequence[str]) -> None:
@@ -153,7 +312,12 @@ def _bios(disk: Path, boot: bytes, core: bytes) -> None:
         file.write(rest)
 
 
-def _efi(disk: Path, loader: Path) -> None:
+def _efi_folder(is_removable: bool) -> str:
+    return "BOOT" if is_removable else "debian"
+
+
+def _efi(disk: Path, loader: Path, is_removable: bool) -> None:
+    folder = f"::EFI/{_efi_folder(is_removable)}"
     esp, configuration = disk.with_suffix(".esp"), disk.with_suffix(".cfg")
     esp.write_bytes(b"")
     os.truncate(esp, 32 * MIB)
@@ -161,10 +325,10 @@ def _efi(disk: Path, loader: Path) -> None:
         f"search --no-floppy --fs-uuid --set=root {ROOT_ID}\nset prefix=($root)/boot/grub\n"
         "configfile ($root)/boot/grub/grub.cfg\n"
     )
-    _run("mkfs.vfat", "-F", "16", str(esp), stdout=subprocess.DEVNULL)
-    _run("mmd", "-i", str(esp), "::EFI", "::EFI/BOOT")
-    _run("mcopy", "-i", str(esp), str(loader), "::EFI/BOOT/BOOTX64.EFI")
-    _run("mcopy", "-i", str(esp), str(configuration), "::EFI/BOOT/grub.cfg")
+    _run("mkfs.vfat", "-F", "16", "-i", _ESP_ID, str(esp), stdout=subprocess.DEVNULL)
+    _run("mmd", "-i", str(esp), "::EFI", folder)
+    _run("mcopy", "-i", str(esp), str(loader), f"{folder}/{'BOOTX64' if is_removable else 'grubx64'}.EFI")
+    _run("mcopy", "-i", str(esp), str(configuration), f"{folder}/grub.cfg")
     _place(disk, esp, _ESP)
 
 

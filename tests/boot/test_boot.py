@@ -20,7 +20,7 @@ from tests.conversion.conftest import qemu
 
 __all__ = ["qemu"]
 pytestmark = [pytest.mark.boot, pytest.mark.usefixtures("qemu"), pytest.mark.xdist_group("boot")]
-UP = re.compile(r"^GUEST-UP kernel=\S+ root=/dev/vda3 failed=0$")
+UP = re.compile(r"^GUEST-UP kernel=\S+ root=/dev/vda3 failed=0 eth0=\S+$")
 VMWARE = ("vmw_pvscsi", "mptspi", "ata_piix", "ahci")
 PATIENCE = 1800.0  # a machine that is emulated on a busy computer; nothing is measured with it
 Start = Callable[..., BootReport]

@@ -37,7 +37,7 @@ class Directory:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return ("image files",)
+        return ("image files", "conversion")
 
     @property
     def limits(self) -> TargetLimits:

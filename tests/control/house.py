@@ -60,7 +60,7 @@ class Cloud:
     """A provider in memory; counts what it does."""
 
     def __init__(self) -> None:
-        self.features: tuple[str, ...] = ("image files",)
+        self.features: tuple[str, ...] = ("image files", "conversion")
         self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []

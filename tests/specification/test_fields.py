@@ -164,18 +164,23 @@ def test_a_part_of_a_parameter_that_is_changed_leaves_the_others(cloud: Cloud, c
     assert parts == {"bandwidth_limit": 50, "compress_level": 3}
 
 
-def test_a_field_that_the_provider_cannot_have_is_refused_by_its_name(console: Console) -> None:
+@pytest.mark.parametrize(
+    "needy", [field for field in JOB_FIELDS if field.needs], ids=lambda field: field.name
+)
+def test_a_field_that_the_provider_cannot_have_is_refused_by_its_name(
+    console: Console, needy: JobField
+) -> None:
     house = console.house
-    (needy,) = [field for field in JOB_FIELDS if field.needs]
     (source,) = house.register("web-01")
     house.cloud.features = ()
-    wanted: dict[str, Any] = {needy.column: valid(needy)[0]}
+    value = next(value for value in valid(needy) if value != needy.default)
+    wanted: dict[str, Any] = {needy.column: value} if needy.column else {"definition": {needy.name: value}}
     with pytest.raises(OutOfRange, match=f"no {needy.needs}") as refused:
         house.service.create(NewJob(source, "web", **wanted))
     assert refused.value.parameter == needy.name
     made = house.service.create(NewJob(source, "web")).id
     with pytest.raises(OutOfRange, match=f"no {needy.needs}"):
-        house.service.modify(made, wanted)
+        house.service.modify(made, {needy.column or needy.name: value})
 
 
 def test_runs_on_demand_and_a_rhythm_do_not_contradict(cloud: Cloud) -> None:

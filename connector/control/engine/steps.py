@@ -96,8 +96,8 @@ class Steps:
     def check(self, fields: Mapping[str, Any], region: str, source: Source) -> None:
         """Raise `OutOfRange` for fields of a job that the provider cannot carry out."""
         for field in JOB_FIELDS:
-            lacking = field.needs and field.needs not in self._provider.features
-            if lacking and fields.get(field.name, field.default) != field.default:
+            is_wanted = bool(field.needs) and fields.get(field.name, field.default) != field.default
+            if is_wanted and field.needs not in self._provider.features:
                 raise OutOfRange(
                     field.name, f"this provider has no {field.needs}: leave it at {field.default}"
                 )
@@ -195,6 +195,8 @@ class Steps:
             guest_id=guest,
             architecture=definition.architecture(guest),
             **hardware(source.facts)._asdict(),
+            conversion=str(job.definition.get("Conversion", "none")),
+            boot_check=bool(job.definition.get("BootCheck", False)),
             expect=evidence_check.expected(
                 proved, {} if evidence_check.knows_targets(proved) else self.shown(job.id)
             ),

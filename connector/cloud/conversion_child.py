@@ -1,0 +1,72 @@
+"""A child process converts an image of the local provider and starts a copy: no code of ours reads a guest here.
+
+The image itself is not changed. The converted copy is in a directory below it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from connector import child
+from connector.clients.endpoint import objects
+from connector.errors import ConnectorError
+
+log = logging.getLogger(__name__)
+
+MODULE: Final = "connector.conversion"
+LONGEST: Final = 4 * 3600.0  # seconds for a conversion and a start, emulated, with a copy of large disks
+_PROBE: Final = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionResult:
+    """`location`: the converted copy; empty when there is none. `notes`: sentences for people."""
+
+    location: str
+    notes: tuple[str, ...]
+    report: Mapping[str, Any]
+
+
+def trouble() -> str:
+    """Why no image can be converted on this computer; empty when it can."""
+    try:
+        with child.start(MODULE, name="conversion", configuration={}, timeout=_PROBE):
+            return ""
+    except ConnectorError as failed:
+        return str(failed)
+
+
+def convert(directory: Path, network: str, *, boot_check: bool) -> ConversionResult:
+    """Convert the image in a directory. Repeating it continues after what was finished. Raises ConnectorError.
+
+    `network`: "dhcp", "keep", or "none" to convert nothing; `boot_check`: start a copy of the result. A guest that cannot be
+    converted is no error: a note says why.
+    """
+    request = {"directory": str(directory), "network": network, "boot_check": boot_check}
+    with child.start(
+        MODULE, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
+    ) as process:
+        return _result(directory, process.ready)
+
+
+def _result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
+    conversion: Mapping[str, Any] = answer.get("conversion") or {}
+    location = directory / "converted"
+    has_copy = bool(conversion) and location.is_dir()
+    notes = []
+    if refusal := str(answer.get("refusal") or ""):
+        notes.append(f"not converted: {refusal}")
+    elif has_copy:
+        count = len(objects(conversion, "changes", directory.name))
+        notes.append(f"converted copy with {count} changed files: {location}")
+    elif conversion:
+        notes.append("nothing had to be converted")
+    if boot := answer.get("boot"):
+        verb = "boots" if boot["boots"] else "DOES NOT BOOT"
+        reason = f" ({boot['reason']})" if boot["reason"] else ""
+        notes.append(f"a copy {verb}: {boot['outcome']}{reason} after {boot['seconds']:.0f} s")
+    return ConversionResult(str(location) if has_copy else "", tuple(notes), answer)

@@ -1,0 +1,89 @@
+"""Converts an image and starts a copy of it, as a child process: a request on standard input, one line of JSON as the answer.
+
+It ends when its standard input does, and with it everything that it has started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from connector import child
+from connector.cloud import machine_files
+from connector.conversion import conversion
+from connector.conversion.boot_check import boot_check
+from connector.conversion.conversion import CONVERTED, REPORT, GuestImage
+from connector.conversion.guest_disks import require_guestfs
+from connector.conversion.linux import NetworkRequest
+from connector.conversion.network.cards import Card
+from connector.conversion.network.plan import NetworkMode
+from connector.conversion.virtual_machine import BootDisk, Hardware, require_tools
+from connector.errors import BadInput, ConnectorError, Ineligible
+
+_LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4096 << 20
+
+
+def main() -> None:
+    request = child.read_configuration()
+    threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+    try:
+        child.report_ready(_answer(request))
+    except ConnectorError as failed:
+        child.report_failure(failed)
+
+
+def _end_with_stdin() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(1)  # whatever the main thread waits for; our children are killed by the kernel
+
+
+def _answer(request: Mapping[str, Any]) -> dict[str, object]:
+    require_tools("efi")
+    require_guestfs()
+    if "directory" not in request:
+        return {"ready": True}
+    directory = Path(request["directory"])
+    machine = machine_files.read(directory)
+    if machine is None:
+        raise BadInput(f"has no {machine_files.NAME}", on=str(directory))
+    answer: dict[str, object] = {"refusal": ""}
+    if request["network"] != "none":
+        try:
+            answer["conversion"] = _converted(directory, machine, str(request["network"]))
+        except Ineligible as refused:
+            answer["refusal"] = str(refused)
+    if request["boot_check"]:
+        answer["boot"] = _started(directory, machine)
+    return answer
+
+
+def _converted(directory: Path, machine: machine_files.MachineDescription, network: str) -> object:
+    """The report; from the files when they were converted before."""
+    target = directory / CONVERTED
+    if target.exists():
+        return json.loads((target / REPORT).read_text())
+    cards = tuple(Card(order, card.mac) for order, card in enumerate(machine.cards))
+    request = NetworkRequest(cards, NetworkMode(network), keeps_macs=True)
+    disks = tuple(BootDisk(directory / disk.file, disk.format) for disk in machine.disks)
+    image = GuestImage(machine.name, disks, machine.firmware, request)
+    return conversion.convert(image, machine, target).to_json()
+
+
+def _started(directory: Path, machine: machine_files.MachineDescription) -> object:
+    home = directory / CONVERTED if (directory / CONVERTED).exists() else directory
+    described = machine_files.read(home) or machine
+    disks = tuple(BootDisk(home / disk.file, disk.format) for disk in described.disks)
+    macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
+    memory = min(max(machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
+    hardware = Hardware(disks, machine.firmware, memory, macs=macs)
+    return boot_check(hardware, keep=directory / "boot-check").to_json()
+
+
+if __name__ == "__main__":
+    main()
