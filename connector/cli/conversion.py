@@ -130,7 +130,7 @@ def container(
 
     \b
     connector machine container images/web-01 --to web-01.oci
-    connector machine container images/web-01 --to web-01.oci --push registry.example/web/web-01:1 --authfile auth.json
+    connector machine container images/web-01 --to web-01.oci --push REGISTRY/web/web-01:1 --authfile auth.json
 
     \b
     Exit codes: 0 made; 5 the guest is no Linux that can be read; 9 no space, or the registry refused; 11 DIR exists; 2 a file or

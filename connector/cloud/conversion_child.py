@@ -50,10 +50,11 @@ def convert(directory: Path, network: str, *, boot_check: bool) -> ConversionRes
     with child.start(
         MODULE, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
     ) as process:
-        return _result(directory, process.ready)
+        return result(directory, process.ready)
 
 
-def _result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
+def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
+    """What a child answered, for the details of an image."""
     conversion: Mapping[str, Any] = answer.get("conversion") or {}
     location = directory / "converted"
     has_copy = bool(conversion) and location.is_dir()
