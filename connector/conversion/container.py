@@ -74,7 +74,9 @@ def make(image: GuestImage, target: Path, reference: str, command: Sequence[str]
         with mounted(image, image.disks, home, writable=False) as (guest, system):
             if system.architecture not in _ARCHITECTURES:
                 raise Ineligible(
-                    f"its architecture {system.architecture} has no container images here", on=image.name
+                    f"a container of its architecture {system.architecture} cannot be made",
+                    on=image.name,
+                    remedy="make it on a machine of that architecture",
                 )
             chosen = services(guest)
             _require_space(home, guest.used("/"))

@@ -142,7 +142,10 @@ def _drivers_of(guest: LinuxGuest, path: str, version: str, early_files: Mapping
             notes=(f"{path} has no udev, which would load {', '.join(drivers)}: rebuild it in the source",)
         )
     size = guest.files.size(path)
-    addition = initramfs_append.archive(guest.files, names, modules, drivers, early)
+    try:
+        addition = initramfs_append.archive(guest.files, names, modules, drivers, early)
+    except UnreadableStructure as why:
+        return ChangePlan(notes=(f"{path} lacks {', '.join(drivers)}, and they cannot be read ({why})",))
     data = initramfs_append.appended(size, addition)
     _require_room(guest, path, len(data))
     lacks = f"lacks {', '.join(drivers)}" if drivers else f"lacks {', '.join(early)}"

@@ -176,6 +176,15 @@ def test_a_kernel_without_virtio_is_said() -> None:
     assert "cannot start from a virtio disk" in planned(machine).notes[0]
 
 
+def test_drivers_that_are_listed_and_not_there_are_said() -> None:
+    machine = with_kernel(TOOLS)
+    assert isinstance(machine.files, GuestFiles)
+    files = {path: data for path, data in machine.files.content.items() if "virtio_blk" not in path}
+    plan = planned(replace(machine, files=GuestFiles(files)))
+    assert plan.is_empty
+    assert "they cannot be read" in plan.notes[0]
+
+
 def test_a_full_boot_is_refused_before_anything_is_written() -> None:
     with pytest.raises(TargetFull, match="4 MiB free; remove kernels"):
         linux.plan(with_kernel(TOOLS, room=4 << 20))

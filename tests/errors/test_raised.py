@@ -15,6 +15,11 @@ from tests.errors.sweep import Raise, answers, classes, raises, raises_in
 ALLOWED: Final = {
     ("UnreadableStructure", "offline/"): "a structure that is none: the look notes it and goes on",
     ("Missing", "offline/"): "a file that is not there: the look notes nothing and goes on",
+    ("Missing", "conversion/guest_disks.py"): "a file that is not there: the plan goes on without it",
+    (
+        "ValueError",
+        "conversion/guest_program.py",
+    ): "a defect; the parent tells TargetFailed when the child ends",
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "appliance/configuration.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "clients/heartbeat.py"): "its callers in the same module make ControlFailed of it",
