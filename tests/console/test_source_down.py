@@ -6,6 +6,7 @@ import pytest
 
 from connector.control.console.streams import sheet_address
 from connector.control.domain.entities import Outcome, Pass, Role
+from connector.control.domain.jobs import JobEvent
 from connector.errors import TargetFailed
 from tests.console.conftest import Console
 from tests.console.test_live import Ear
@@ -109,3 +110,17 @@ def test_the_banner_of_an_open_page_goes_when_the_source_is_replaced(console: Co
     ear.hear("state", "Finished", then=finish)
     ear.hear("down", "")
     assert "SOURCE IS DOWN" not in ear.parts["down"]
+
+
+def test_a_job_that_was_completed_without_a_last_pass_announces_no_shutdown(console: Console) -> None:
+    """Also when its last step failed and it is started again."""
+    house = console.house
+    job = house.incremental()
+    house.service.start(job)
+    house.run(job)
+    house.service.cutover(job, last_sync=False, changes={})
+    run = house.store.runs.of(job)[-1]
+    house.store.jobs.settle(run.id, JobEvent.FAILED, Outcome.FAILED, TargetFailed("broken").to_json())
+    assert house.status(job) == "InError"
+    actions = console.job_page(job).page.one(id="actions").text
+    assert "Start again" in actions and "The source is shut down" not in actions

@@ -536,3 +536,29 @@ def test_one_that_fails_an_ordinary_run_does_not_keep_the_others(house: House) -
         house.carry()
     house.turn()
     assert sorted(house.status(job) for job in jobs.values()) == ["InError", "Waiting", "Waiting"]
+
+
+def test_a_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(house: House) -> None:
+    """The web server of one vCenter runs again although the vCenter of its database is silent."""
+    away = house.enrol("a2", "https://other")
+    house.register("web")
+    house.sources |= {"db": house.register("db", by=away)[0]}
+    jobs = {name: house.incremental(name) for name in ("web", "db")}
+    for name, job in jobs.items():
+        house.service.start(job)
+        for _ in range(4):
+            house.turn()
+            house.carry(by=away if name == "db" else None)
+        house.turn()
+    house.applications.put("shop", {jobs["web"]: 1, jobs["db"]: 2})
+    house.applications.cutover("shop", {})
+    house.turn()
+    assert _errand(house) == "web"
+    house.service.stop(jobs["web"])
+    house.turn()
+    house.service.revoke(away.id)
+    for _ in range(3):
+        house.turn()
+    assert house.status(jobs["web"]) == "Running/RollingBack"
+    assert _errand(house) == "web"
+    assert house.status(jobs["web"]) == "Stopped"

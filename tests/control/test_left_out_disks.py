@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connector.control.domain.entities import LEFT_OUT
-from connector.control.service.jobs import blocking, forbidding
+from connector.control.domain.findings import blocking, forbidding
 from connector.errors import Ineligible
 from connector.model import Finding, Severity
 from tests.control.conftest import machine
@@ -49,3 +49,23 @@ def test_what_no_job_can_leave_out_blocks_every_job(house: House, subject: str) 
     with pytest.raises(Ineligible) as refused:
         house.job("web-07")
     assert "leave the disk out" not in refused.value.remedy
+
+
+def test_a_scheduled_first_start_is_blocked_as_one_by_hand(house: House) -> None:
+    _found(house, "web-07 Hard disk 2")
+    job = house.job("web-07", scheduled_start=house.clock() + 3600)
+    house.later(3601)
+    assert house.status(job) == "Ready" and not house.cloud.instances
+    assert house.get(job).waiting.startswith("its scheduled run waits: the disk is independent_persistent")
+    house.store.jobs.modify(job, {LEFT_OUT: [2001]})
+    house.turn()
+    assert house.status(job).startswith("Running")
+
+
+def test_the_first_start_of_an_application_is_blocked_as_that_of_one_job(house: House) -> None:
+    _found(house, "web-07 Hard disk 2")
+    job = house.incremental("web-07")
+    house.applications.put("shop", {job: 1})
+    with pytest.raises(Ineligible, match="no snapshot covers it"):
+        house.applications.start("shop", {})
+    assert house.status(job) == "Ready"

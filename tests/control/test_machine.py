@@ -79,12 +79,10 @@ class Life(RuleBasedStateMachine):
                 assert after == str(state), entry
         assert state == job.state
 
-    @rule(name=st.sampled_from(MACHINES), incremental=st.booleans(), last=st.booleans())
-    def create(self, name: str, incremental: bool, last: bool) -> None:
+    @rule(name=st.sampled_from(MACHINES), incremental=st.booleans())
+    def create(self, name: str, incremental: bool) -> None:
         self.number += 1
-        new_job = NewJob(
-            self.house.sources[f"vm-{name}"], f"job{self.number}", not incremental, last_sync=last
-        )
+        new_job = NewJob(self.house.sources[f"vm-{name}"], f"job{self.number}", not incremental)
         more = {"frequency": 24, "max_images": 2} if incremental else {}
         with suppress(Conflict, NotFound):
             self.house.service.create(NewJob(**{**_fields(new_job), **more}))

@@ -39,7 +39,8 @@ class JobLine:
     def actions(self) -> tuple[Action, ...]:
         """The actions that are possible, with labels for this job."""
         possible = actions.possible(self.job.state, impossible(self.job))
-        if not self.job.cutover or self.job.status is JobStatus.WAITING:
+        shuts_down = self.job.cutover and self.job.last_sync  # without a last pass the source stays as it is
+        if not shuts_down or self.job.status is JobStatus.WAITING:
             return possible
         return tuple(actions.in_cutover(action, down=bool(self.outage)) for action in possible)
 

@@ -14,10 +14,10 @@ from connector.control.console.pages import Form, Page, PageRequest, Redirect, V
 from connector.control.console.sources import SourceLine, source_of
 from connector.control.domain.definition import PARAMETER
 from connector.control.domain.entities import Source
+from connector.control.domain.findings import blocking, forbidding
 from connector.control.domain.refusals import OutOfRange
 from connector.control.domain.validity import DEFAULT_VALIDITY
 from connector.control.service.forecast import Forecast, forecast
-from connector.control.service.jobs import blocking, forbidding
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.dispatcher import OperationDispatcher, permit

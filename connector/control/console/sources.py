@@ -9,8 +9,8 @@ from connector.cloud import licences
 from connector.control.console.lists import Paging, Search, SearchItem, wanted_page
 from connector.control.console.pages import Form, Page, PageRequest, Redirect, View, link
 from connector.control.domain.entities import Source, TagKind
+from connector.control.domain.findings import blocking, forbidding
 from connector.control.domain.sources import SourceState
-from connector.control.service.jobs import blocking, forbidding
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.parameters import read

@@ -4,7 +4,8 @@ An ordinary run reads its members when all are ready. Their snapshots are then t
 
 A cutover shuts the members down in the order of their ranks, and begins when all are ready. No member is read before all are
 off: that is the common point that all images show. No member becomes an image before all are proved. If one fails before that,
-all are rolled back and start again in reverse order. Only `Member.proved` is decided for good.
+all are rolled back and start again in reverse order; none waits for one that no appliance reaches now.
+Only `Member.proved` is decided for good.
 
 `ApplicationStore.decide` records what is decided here; `CohortMonitor` in `service/applications.py` carries it out.
 """
@@ -26,7 +27,8 @@ class Member:
 
     `tasks`: the outcome of each task that was offered so far; None while it is under way. `ended`: when the newest run ended.
     `down_since` and `deadline` (seconds) are the job's. `trouble`: how it ended. `failed`: it ended badly, not because it was
-    asked to stop. `stopping`: it was asked to stop. `proved`: it was decided that all members are proved.
+    asked to stop. `stopping`: it was asked to stop. `proved`: it was decided that all members are proved. `reachable`: an
+    appliance can work on its machine now.
     """
 
     job_id: str
@@ -41,6 +43,7 @@ class Member:
     stopping: bool = False
     proved: bool = False
     run_id: str = ""
+    reachable: bool = True
 
     @property
     def over(self) -> bool:
@@ -105,7 +108,7 @@ def obstacle(task: Task, member: Member, members: Sequence[Member]) -> str:
     """What this member's pass waits for; empty when an appliance may take it."""
     if task is Task.POWER_ON:
         later = [m for m in members if m.rank > member.rank and not m.over]
-        waits = [m for m in later if m.tasks.get(Task.POWER_ON) is None]
+        waits = [m for m in later if m.tasks.get(Task.POWER_ON) is None and m.reachable]
         return f"waits for {waits[0].name} to run again" if waits else ""
     if task is Task.READ:
         late = [m for m in members if not m.tasks and not m.over]

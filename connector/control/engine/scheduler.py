@@ -14,7 +14,7 @@ from connector.control.domain.jobs import JobEvent
 from connector.control.engine.background import BackgroundWork, Foreground
 from connector.control.engine.steps import Steps
 from connector.control.store import Store
-from connector.errors import Conflict, ConnectorError
+from connector.errors import Conflict, ConnectorError, Ineligible
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Scheduler:
                 self._store.jobs.begin_together(JobEvent.START, together, {}, "Schedule")
             else:
                 self._store.jobs.begin(job_id, JobEvent.START, kind="Schedule")
-        except Conflict as refused:
+        except (Conflict, Ineligible) as refused:
             self._store.jobs.mark(job_id, waiting=f"its scheduled run waits: {refused.what}")
 
     def _apply(self, job_id: str, event: JobEvent) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from connector.clients.heartbeat import SILENCE
 from connector.cloud import licences
 from connector.cloud.provider import Health
-from connector.control.domain import evidence_check
+from connector.control.domain import evidence_check, findings
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.definition import PARAMETERS, shown
 from connector.control.domain.downtime import Downtime, predicted
@@ -21,7 +21,6 @@ from connector.control.domain.entities import (
     Pass,
     PassState,
     Source,
-    SourceDisk,
     TrackedResource,
 )
 from connector.control.domain.jobs import WAITING, JobEvent, JobStatus
@@ -30,8 +29,8 @@ from connector.control.engine.monitors import InstanceMonitor
 from connector.control.engine.steps import Steps
 from connector.control.store import NewJob, Store
 from connector.control.store.pass_ends import stoppable
-from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Ineligible, TransferFailed
-from connector.model import Credential, PowerState, Severity, TargetLimits
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TransferFailed
+from connector.model import Credential, TargetLimits
 from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
@@ -62,7 +61,7 @@ class JobService:
         A finding about a disk that can be left out blocks the first start instead.
         """
         source = self.store.sources.get(new_job.source_id)
-        _refuse(source, removable(source))
+        findings.must_be_eligible(source, findings.removable(source))
         fields = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
         self._steps.check(new_job.definition | fields, new_job.region, source)
         guest = str(source.facts.get("guest_id", ""))
@@ -74,9 +73,6 @@ class JobService:
 
         Raises `Ineligible` for the first run while a finding blocks the source or one of the disks that it reads.
         """
-        job = self.store.jobs.get(job_id)
-        if job.status is JobStatus.READY:
-            _refuse(self.store.sources.get(job.source_id), job.left_out)
         run = self.store.jobs.begin(self.store.jobs.get(job_id).id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
@@ -90,7 +86,7 @@ class JobService:
         self.poke()
         return self.store.jobs.get(job.id)
 
-    def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
+    def cutover(self, job_id: str, *, last_sync: bool, changes: Json) -> Job:
         """From Waiting: shut the source down, read it, make the last image. Without `last_sync` only finish.
 
         `changes`: columns that are set with it.
@@ -98,10 +94,9 @@ class JobService:
         job = self.store.jobs.get(job_id)
         if job.run_once and job.state == WAITING:
             raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
-        reads = job.last_sync if last_sync is None else last_sync
-        if reads and (downtime := self.downtime(job)) is not None:
+        if last_sync and (downtime := self.downtime(job)) is not None:
             changes = changes | {"predicted_downtime": downtime.seconds}
-        self.store.jobs.begin(job.id, JobEvent.CUTOVER if reads else JobEvent.CLOSE, changes)
+        self.store.jobs.begin(job.id, JobEvent.CUTOVER if last_sync else JobEvent.CLOSE, changes)
         self.poke()
         return self.store.jobs.get(job.id)
 
@@ -315,42 +310,3 @@ class JobService:
                     self._steps.tell_revoked(job.id, instance)
             except ConnectorError as failed:
                 self.store.jobs.note(job.id, "appliance", failed.what)
-
-
-#: How a disk is left out of a job.
-_LEAVE_OUT: Final = "leave the disk out (on the job's page, in a manifest, or by SetReplicationJobDisks)"
-
-
-def _refuse(source: Source, left_out: Collection[int]) -> None:
-    """Raise Ineligible for the first finding that blocks a job which leaves these disks out."""
-    for first in blocking(source, left_out):
-        remedy = str(first["remedy"])
-        if _is_about(first, source, source.disks[1:]):
-            remedy = f"{_LEAVE_OUT}, or {remedy}"
-        raise Ineligible(first["message"], on=str(first["subject"]) or source.name, remedy=remedy)
-
-
-def blocking(source: Source, left_out: Collection[int] = ()) -> list[Json]:
-    """The findings that block a job of this source which leaves these disks out. Some apply only while the machine runs."""
-    grave = Severity.blocking(running=source.facts.get("power") == PowerState.ON)
-    disks = [disk for disk in source.disks if disk.key in left_out]
-    return [
-        finding
-        for finding in source.findings
-        if finding["severity"] in grave and not _is_about(finding, source, disks)
-    ]
-
-
-def _is_about(finding: Json, source: Source, disks: Iterable[SourceDisk]) -> bool:
-    """Whether the finding is about one of these disks: then its subject is the machine's name in vCenter and the disk's label."""
-    return finding["subject"] in {f"{source.machine} {disk.label}" for disk in disks}
-
-
-def removable(source: Source) -> tuple[int, ...]:
-    """Keys of the disks that a job may leave out: all but the system disk."""
-    return tuple(disk.key for disk in source.disks[1:])
-
-
-def forbidding(source: Source) -> list[Json]:
-    """The findings that block every job of this source, whatever it leaves out."""
-    return blocking(source, removable(source))

@@ -23,10 +23,10 @@ from connector.control.domain.entities import (
     TrackedResource,
     in_order,
 )
+from connector.control.domain.findings import forbidding
 from connector.control.domain.jobs import JobEvent
 from connector.control.http import views
 from connector.control.service.forecast import Forecast, Period
-from connector.control.service.jobs import forbidding
 from connector.control.smc.operations import Answer
 from connector.control.smc.shapes import moment, outage, precise, wrapped
 from connector.model import Severity

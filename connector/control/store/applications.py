@@ -44,7 +44,9 @@ class ApplicationStore:
             self._database.exclusive(connection, BEGINNING)
             touched = sa.or_(_JOBS.c.application == name, _JOBS.c.id.in_(list(ranks)))
             query = sa.select(_JOBS.c.id, _JOBS.c.name, _JOBS.c.application, _JOBS.c.status, _JOBS.c.cutover)
-            for job in connection.execute(query.where(touched).with_for_update(key_share=True)).all():
+            for job in connection.execute(
+                query.where(touched).order_by(_JOBS.c.id).with_for_update(key_share=True)
+            ).all():
                 _must_be_free(job, name)
             connection.execute(
                 _JOBS.update().where(_JOBS.c.application == name).values(application="", rank=0)
@@ -156,8 +158,15 @@ class ApplicationStore:
 def members(connection: sa.Connection, cohorts: Iterable[str]) -> dict[str, list[Member]]:
     """The members of these cohorts, by rank. Several runs of a job in one cohort are one member."""
     parts = connection.execute(
-        sa.select(_RUNS, _JOBS.c.name, _JOBS.c.down_since, _JOBS.c.shutdown_deadline)
+        sa.select(
+            _RUNS,
+            _JOBS.c.name,
+            _JOBS.c.down_since,
+            _JOBS.c.shutdown_deadline,
+            tables.sources.c.error_code,
+        )
         .join(_JOBS, _JOBS.c.id == _RUNS.c.job_id)
+        .join(tables.sources, tables.sources.c.id == _JOBS.c.source_id)
         .where(_RUNS.c.cohort.in_(list(cohorts)))
         .order_by(_RUNS.c.rank, _RUNS.c.job_id, _RUNS.c.number)
     ).all()
@@ -179,6 +188,7 @@ def members(connection: sa.Connection, cohorts: Iterable[str]) -> dict[str, list
             down_since=part.down_since,
             deadline=part.shutdown_deadline,
             run_id=part.id,
+            reachable=not part.error_code,
             stopping=part.stop,
             proved=part.proved,
             failed=bool(part.error),

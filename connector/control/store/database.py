@@ -3,7 +3,8 @@
 On SQLite a write holds the lock from its start, so what it read stays true until it commits.
 
 On PostgreSQL rows are locked with `with_for_update(key_share=True)`: keys never change, and the insertion of a row that
-refers to a locked row need not wait.
+refers to a locked row need not wait. A transaction locks rows in one order, so that no two wait for each other: first an
+`exclusive` lock, then the tables of `LOCK_ORDER`, and rows of one table by their ids.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ HANDING_OUT: Final = 0x636F6E70
 REGISTERING: Final = 0x636F6E71
 GROUPING: Final = 0x636F6E72
 BEGINNING: Final = 0x636F6E73
+#: A transaction that changes rows of several of these tables locks them in this order.
+LOCK_ORDER: Final = (tables.jobs, tables.runs, tables.passes, tables.sources)
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 
 
@@ -275,6 +278,13 @@ class DatabaseSilent(ControlFailed):
     """The database does not answer now."""
 
 
+class TransactionUndone(ControlFailed):
+    """PostgreSQL has undone a transaction, because two waited for each other. Nothing of it was written."""
+
+
+#: What PostgreSQL says of a transaction that may be repeated at once: serialization failure, deadlock.
+_UNDONE: Final = ("40001", "40P01")
+
 #: The peer of a control plane, for `Outages`.
 PEERS: Final[Mapping[type[ConnectorError], str]] = {DatabaseSilent: "the database"}
 
@@ -285,6 +295,12 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sa.exc.OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) in _UNDONE:
+            raise TransactionUndone(
+                "another change of the same objects came first, and this one was undone",
+                on="database",
+                remedy="repeat it",
+            ) from error
         raise DatabaseSilent(
             f"the database does not answer: {type(error.orig).__name__}",
             on="database",

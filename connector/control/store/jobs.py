@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.domain import findings, validity
 from connector.control.domain import jobs as machine
-from connector.control.domain import validity
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run, Source, TagKind, Task
 from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus
@@ -35,7 +35,7 @@ _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a new job shall do. `last_sync`: the source is shut down before the last pass.
+    """What a new job shall do.
 
     `definition` is the request in the public API's names. `frequency` is hours; times are seconds. `notes` are the first
     lines of its log.
@@ -44,7 +44,6 @@ class NewJob:
     source_id: str
     name: str
     run_once: bool = True
-    last_sync: bool = False
     image_name: str = ""
     image_format: str = "qcow2"
     shutdown_deadline: float = 600.0
@@ -108,6 +107,7 @@ class Jobs:
             "status": JobStatus.READY,
             "business": BusinessStatus.NONE,
             "cutover": False,
+            "last_sync": False,
             "created": now,
             "changed": now,
             "valid_until": validity.valid_until(now, new_job.valid_until),
@@ -209,7 +209,10 @@ class Jobs:
             return ResultPage(total, [_job(row) for row in rows])
 
     def begin(self, job_id: str, event: JobEvent, changes: Json | None = None, kind: str = "Manual") -> Run:
-        """Begin a run by START, CUTOVER, CLOSE or ROLLBACK: the new state and the run in one transaction."""
+        """Begin a run by START, CUTOVER, CLOSE or ROLLBACK: the new state and the run in one transaction.
+
+        Raises `Ineligible` for the first run while a finding blocks the source or one of the disks that it reads.
+        """
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             job = locked(connection, job_id)
@@ -225,14 +228,16 @@ class Jobs:
     ) -> str:
         """Begin runs of all these jobs by START, CUTOVER or ROLLBACK in one transaction; answer their cohort.
 
-        `changes`: columns of each job, by id. A rollback reverses the ranks.
+        `changes`: columns of each job, by id. Ranks are those of the shutdown, also for a rollback: `obstacle` reverses them.
         """
         cohort = new_id("c")
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
-            for job_id, rank in sorted(ranks.items()):
-                job = locked(connection, job_id)
-                self._begin(connection, job, event, changes.get(job_id, {}), CohortRun(cohort, rank), kind)
+            members = [locked(connection, job_id) for job_id in sorted(ranks)]
+            sources.lock(connection, {job.source_id for job in members})
+            for job in members:
+                part = CohortRun(cohort, ranks[job.id])
+                self._begin(connection, job, event, changes.get(job.id, {}), part, kind)
         return cohort
 
     def _begin(
@@ -248,6 +253,9 @@ class Jobs:
         machine.follow(job.state, event, job.id)
         if part is None or event is not JobEvent.ROLLBACK:  # an offline member does not hold up the others
             self._must_be_possible(connection, job, event)
+        if event is JobEvent.START and job.status is JobStatus.READY:
+            (source,) = sources.some(connection, [job.source_id])
+            findings.must_be_eligible(source, job.left_out)
         if event in (JobEvent.CUTOVER, JobEvent.CLOSE):
             changes = changes | {"cutover": True, "last_sync": event is JobEvent.CUTOVER}
         if event is JobEvent.ROLLBACK:
@@ -296,8 +304,7 @@ class Jobs:
     def advance(self, run_id: str, event: JobEvent, changes: Json | None = None) -> None:
         """Take a report of the workflow. Repeating it is harmless. `changes`: columns of the job."""
         with self._database.write() as connection:
-            run = runs.locked(connection, run_id)
-            job = locked(connection, run.job_id)
+            job, run = _locked_with(connection, run_id)
             if run.ended is not None or _reached(job.state, event):
                 return
             move(self._database, connection, job, event, **(changes or {}))
@@ -308,7 +315,7 @@ class Jobs:
         A pass of the run that nobody has taken ends too; an appliance that has one is asked to stop.
         """
         with self._database.write() as connection:
-            run = runs.locked(connection, run_id)
+            job, run = _locked_with(connection, run_id)
             if run.ended is not None:
                 return
             now = self._database.now()
@@ -319,7 +326,6 @@ class Jobs:
                 .values(ended=now, outcome=outcome, error=error, stop=stop)
             )
             withdraw(connection, run_id, now)
-            job = locked(connection, run.job_id)
             after: Json = {"error": error, "ended": now, "waiting": ""}
             if event is JobEvent.PAUSED:
                 after["next_run"] = validity.next_run(now, None if job.on_demand else job.frequency)
@@ -453,10 +459,17 @@ def locked(connection: sa.Connection, job_id: str) -> Job:
     return _job(row)
 
 
+def _locked_with(connection: sa.Connection, run_id: str) -> tuple[Job, Run]:
+    """The job of a run and the run, both locked."""
+    job = locked(connection, runs.one(connection, run_id).job_id)
+    return job, runs.locked(connection, run_id)
+
+
 def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
     """The jobs of a source that are not deleted, locked."""
     query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != JobStatus.DELETED)
-    return [_job(row) for row in connection.execute(query.with_for_update(key_share=True)).all()]
+    rows = connection.execute(query.order_by(_JOBS.c.id).with_for_update(key_share=True))
+    return [_job(row) for row in rows.all()]
 
 
 def _frozen(connection: sa.Connection, job: Job) -> list[int]:
@@ -474,11 +487,11 @@ def _frozen(connection: sa.Connection, job: Job) -> list[int]:
 
 
 def _plan(job: Job) -> list[Task]:
-    if job.run_once:
-        return [Task.READ, Task.FINAL] if job.last_sync else [Task.READ]
-    if job.cutover:
-        return [Task.FINAL] if job.last_sync else []
-    return [Task.READ]
+    if job.run_once and job.last_sync:  # made by release 0.1.0; no later one makes such a job
+        return [Task.READ, Task.FINAL]
+    if not job.cutover:
+        return [Task.READ]
+    return [Task.FINAL] if job.last_sync else []
 
 
 def _reached(state: JobState, event: JobEvent) -> bool:

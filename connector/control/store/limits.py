@@ -56,6 +56,14 @@ class PassGroup:
     together: bool = False
     #: Its room was kept for it, so only running passes count against it.
     admitted: bool = False
+    #: It belongs to other vCenters than the passes that are judged: it counts only where a limit counts all vCenters.
+    elsewhere: bool = False
+
+    @property
+    def needs(self) -> Counter[_Kind]:
+        """How much of each limit it needs."""
+        used = _use(self.passes)
+        return Counter({kind: used[kind] for kind in used if not (self.elsewhere and kind.vcenter)})
 
 
 class _Kind(NamedTuple):
@@ -116,7 +124,7 @@ def reasons(
     older: list[PassGroup] = []
     why_of: dict[str, str] = {}
     for group in groups:
-        needed = _use(group.passes)
+        needed = group.needs
         why = _obstacle(needed, reading if group.admitted else used, limits)
         if not why and not group.admitted and (first := _ahead(needed, used, older, limits)):
             job_id = first.passes[0].job_id
@@ -133,7 +141,7 @@ def _ahead(
     """The first of the older groups for whose room this one must wait."""
     reserved_use = Counter(used)
     for group in older:
-        reserved_use += _use(group.passes)
+        reserved_use += group.needs
         if _obstacle(needed, reserved_use, limits):
             return group
     return None

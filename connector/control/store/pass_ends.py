@@ -18,14 +18,14 @@ from connector.control.domain.entities import (
 )
 from connector.control.domain.jobs import SYNCING, JobEvent, JobState, follow
 from connector.control.domain.refusals import RefusalCode, StateRefusal
-from connector.control.store import tables
+from connector.control.store import runs, tables
 from connector.control.store.database import Database
 from connector.control.store.pass_rows import (
     by_id,
     end,
     in_state,
+    locked,
     owned_by,
-    pass_of,
     renew,
 )
 from connector.errors import Conflict
@@ -49,9 +49,8 @@ class PassEnds:
         with self._database.write(counted=False) as connection:
             attempt = owned_by(connection, pass_id, appliance)
             if attempt.state is PassState.TAKEN:
-                connection.execute(
-                    _PASSES.update().where(_PASSES.c.id == pass_id).values(phase=phase, disks=list(disks))
-                )
+                taken = sa.and_(_PASSES.c.id == pass_id, _PASSES.c.state == PassState.TAKEN)
+                connection.execute(_PASSES.update().where(taken).values(phase=phase, disks=list(disks)))
 
     def finish(
         self,
@@ -68,7 +67,7 @@ class PassEnds:
         `error` says why.
         """
         with self._database.write() as connection:
-            attempt = by_id(connection, pass_id)
+            attempt = _locked(connection, pass_id)
             if outcome is Outcome.STOPPED and _was_given_back(attempt, appliance):
                 return attempt
             attempt = owned_by(connection, pass_id, appliance)
@@ -80,10 +79,7 @@ class PassEnds:
                         remedy="ask for the next order: the pass is offered again when it is needed",
                     )
                 return attempt
-            query = (
-                sa.select(_RUNS.c.stop).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
-            )
-            stop_asked = connection.execute(query).scalar_one()
+            stop_asked = runs.one(connection, attempt.run_id).stop
             if outcome is Outcome.STOPPED and not stop_asked:
                 reason = str((error or {}).get("what", ""))
                 by = f"given back by the appliance {appliance.name}"
@@ -97,9 +93,8 @@ class PassEnds:
         """End all open passes of this run as failed, even if an appliance has them."""
         live = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state.in_((PassState.OFFERED, PassState.TAKEN)))
         with self._database.write() as connection:
-            for row in connection.execute(
-                sa.select(_PASSES).where(live).with_for_update(key_share=True)
-            ).all():
+            query = sa.select(_PASSES).where(live).order_by(_PASSES.c.id)
+            for row in connection.execute(query.with_for_update(key_share=True)).all():
                 end(self._database, connection, row.id, Outcome.FAILED, error, {})
 
     def stop(self, job_id: str) -> Pass | None:
@@ -139,23 +134,19 @@ class PassEnds:
         """Give up every taken pass for which `is_lost` is true, and offer it again. Answer those that ended instead."""
         ended: list[Pass] = []
         with self._database.read() as connection:
-            if not any(map(is_lost, in_state(connection, PassState.TAKEN))):
-                return []
+            lost = [attempt.id for attempt in in_state(connection, PassState.TAKEN) if is_lost(attempt)]
+        if not lost:
+            return []
         with self._database.write() as connection:
-            query = (
-                sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update(key_share=True)
-            )
-            for row in connection.execute(query).all():
-                if not is_lost(attempt := pass_of(row)):
+            for attempt in locked(connection, lost):
+                if attempt.state is not PassState.TAKEN or not is_lost(attempt):
                     continue
                 if (end := self._replace(connection, attempt, why)) is not None:
                     ended.append(end)
         return ended
 
     def _replace(self, connection: sa.Connection, attempt: Pass, why: str) -> Pass | None:
-        run = connection.execute(
-            sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
-        ).one()
+        run = runs.one(connection, attempt.run_id)
         where = f"at the appliance {_name(connection, attempt.appliance_id)}"
         lost = self._lost(connection, attempt) + 1
         if not run.stop and lost < ATTEMPTS:
@@ -188,6 +179,11 @@ class PassEnds:
 def stoppable(state: JobState) -> bool:
     """Whether STOP asks a running pass to stop, instead of changing the state at once."""
     return state == SYNCING
+
+
+def _locked(connection: sa.Connection, pass_id: str) -> Pass:
+    """One pass, locked with its run and its job. Raises NotFound."""
+    return next(iter(locked(connection, [pass_id])), None) or by_id(connection, pass_id)
 
 
 def _was_given_back(attempt: Pass, appliance: Appliance) -> bool:

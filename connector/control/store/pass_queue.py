@@ -44,7 +44,8 @@ class PassQueue:
     def take(self, appliance: Appliance, power_tasks: bool = False) -> Pass | None:
         """Give this appliance the oldest pass that the limits allow; None if there is none.
 
-        `power_tasks`: give it a power task instead of a pass that reads; no limit holds power tasks up.
+        `power_tasks`: give it a power task instead of a pass that reads. No limit counts power tasks, but those of an
+        application wait until there is room to read all of its machines.
         """
         with self._database.read() as connection:
             if self._next(connection, appliance, power_tasks) is None:
@@ -62,6 +63,8 @@ class PassQueue:
                 "phase": f"begun by the appliance {appliance.name}"[:400],
                 "wanted": _wanted(connection, attempt.job_id),
             }
+            job = sa.select(_JOBS.c.id).where(_JOBS.c.id == attempt.job_id)
+            connection.execute(job.with_for_update(key_share=True))
             still = sa.and_(_PASSES.c.id == attempt.id, _PASSES.c.state == PassState.OFFERED)
             if connection.execute(_PASSES.update().where(still).values(**values)).rowcount != 1:
                 return None
@@ -73,11 +76,13 @@ class PassQueue:
     def _next(self, connection: sa.Connection, appliance: Appliance, power_tasks: bool) -> Pass | None:
         now = self._database.now()
         ready = sa.or_(_PASSES.c.not_before <= now, _PASSES.c.offered > now + SET_BACK)
-        offered = in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
+        own = _PASSES.c.vcenter == appliance.vcenter
+        offered = in_state(connection, PassState.OFFERED, own, ready)
         suitable = [attempt for attempt in offered if attempt.task.reads is not power_tasks]
         if not suitable:
             return None
-        why = waiting(connection, offered, self._limits)
+        everywhere = in_state(connection, PassState.OFFERED, ready)
+        why = waiting(connection, everywhere, appliance.vcenter, self._limits)
         return next((attempt for attempt in suitable if not why[attempt.id]), None)
 
     def explain(self, online: Iterable[str]) -> None:
@@ -86,15 +91,11 @@ class PassQueue:
         with self._database.read() as connection:
             offered = in_state(connection, PassState.OFFERED)
             ready = [attempt for attempt in offered if not _rests(attempt, now)]
-            by_vcenter = {
-                attempt.vcenter: [other for other in ready if other.vcenter == attempt.vcenter]
-                for attempt in ready
-            }
             readers = _readers(connection)
             names = _job_names(connection, offered)
             why: dict[str, str] = {}
-            for passes in by_vcenter.values():
-                why |= waiting(connection, passes, self._limits, names)
+            for vcenter in {attempt.vcenter for attempt in ready}:
+                why |= waiting(connection, ready, vcenter, self._limits, names)
         for resting in (attempt for attempt in offered if _rests(attempt, now)):
             self._explain(
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"

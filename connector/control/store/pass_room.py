@@ -6,12 +6,13 @@ An application is one group: its passes begin when there is room for all of them
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import sqlalchemy as sa
 
 from connector.control.domain.entities import Pass, PassState
+from connector.control.domain.jobs import JobStatus
 from connector.control.store import runs, tables
 from connector.control.store.applications import obstacles
 from connector.control.store.limits import PassGroup, Quotas, reasons
@@ -46,15 +47,39 @@ class _Cohort:
 
 
 def waiting(
-    connection: sa.Connection, offered: Sequence[Pass], limits: Quotas, names: Mapping[str, str] | None = None
+    connection: sa.Connection,
+    ready: Sequence[Pass],
+    vcenter: str,
+    limits: Quotas,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Why each of the `offered` passes, oldest first, must wait; empty for a pass that may begin. `names`: of jobs, by id."""
+    """Why each pass of this vCenter must wait; empty for a pass that may begin. `names`: of jobs, by id.
+
+    `ready`: all passes that an appliance could take now, of every vCenter, oldest first. Those of another vCenter count
+    where a limit counts all of them, unless their source is offline: such a pass may wait for long.
+    """
+    offered = [attempt for attempt in ready if attempt.vcenter == vcenter]
+    dark = _offline(connection) if len(offered) < len(ready) else set()
+    ahead = [attempt for attempt in ready if attempt.vcenter == vcenter or attempt.job_id not in dark]
     together = obstacles(connection, offered)
     cohorts = _cohorts(connection)
     running = [attempt for attempt in in_state(connection, PassState.TAKEN) if attempt.task.reads]
     reserved = [attempt for cohort in cohorts.values() for attempt in cohort.reserved()]
-    why = reasons(_claims(offered, cohorts), running, limits, reserved, names)
+    groups = [
+        replace(group, elsewhere=all(attempt.vcenter != vcenter for attempt in group.passes))
+        for group in _claims(ahead, cohorts)
+    ]
+    why = reasons(groups, running, limits, reserved, names)
     return {attempt.id: together.get(attempt.id) or why.get(attempt.id, "") for attempt in offered}
+
+
+def _offline(connection: sa.Connection) -> set[str]:
+    """Ids of the running jobs whose source no appliance can read now."""
+    jobs, sources = tables.jobs.c, tables.sources.c
+    query = sa.select(jobs.id).join(tables.sources, sources.id == jobs.source_id)
+    return set(
+        connection.execute(query.where(sources.error_code != "", jobs.status == JobStatus.RUNNING)).scalars()
+    )
 
 
 def _claims(offered: Sequence[Pass], cohorts: dict[str, _Cohort]) -> list[PassGroup]:

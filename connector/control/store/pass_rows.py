@@ -106,10 +106,8 @@ def renew(
     rest: float = 0.0,
     reason: str = "",
 ) -> None:
-    """Offer the same pass again as a new attempt."""
-    run = connection.execute(
-        sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
-    ).one()
+    """Offer the same pass again as a new attempt. The caller has locked the pass and its run."""
+    run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id)).one()
     lost: Json = {"state": PassState.LOST, "ended": database.now(), "error": error}
     connection.execute(_PASSES.update().where(_PASSES.c.id == attempt.id).values(**lost))
     insert(database, connection, run, attempt.slot, attempt.attempt + 1, rest, reason)
@@ -156,6 +154,19 @@ def by_id(connection: sa.Connection, pass_id: str) -> Pass:
     if row is None:
         raise NotFound("no such pass", on=pass_id)
     return pass_of(row)
+
+
+def locked(connection: sa.Connection, pass_ids: Sequence[str]) -> list[Pass]:
+    """These passes as they are now, locked with their runs and jobs until the caller's transaction ends."""
+    passes = sa.select(_PASSES).where(_PASSES.c.id.in_(pass_ids)).order_by(_PASSES.c.id)
+    attempts = connection.execute(passes).all()
+    for table, ids in (
+        (_JOBS, {attempt.job_id for attempt in attempts}),
+        (_RUNS, {attempt.run_id for attempt in attempts}),
+    ):
+        rows = sa.select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id)
+        connection.execute(rows.with_for_update(key_share=True)).all()
+    return [pass_of(row) for row in connection.execute(passes.with_for_update(key_share=True)).all()]
 
 
 def owned_by(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pass:

@@ -65,6 +65,7 @@ class Sources:
                 for row in connection.execute(
                     sa.select(_SOURCES)
                     .where(_SOURCES.c.vcenter == vcenter, _SOURCES.c.state != SourceState.DELETED)
+                    .order_by(_SOURCES.c.id)
                     .with_for_update(key_share=True)
                 )
             }
@@ -228,6 +229,7 @@ class Sources:
         dark = sa.and_(c.error_code == OFFLINE_CODE, c.state != SourceState.DELETED)
         back = sa.and_(dark, c.vcenter.in_(online))
         with self._database.write(counted=False) as connection:
+            lock(connection, connection.execute(sa.select(c.id).where(sa.or_(lost, back))).scalars())
             offline, online_again = (
                 {"reason": OFFLINE, "error_code": OFFLINE_CODE},
                 {"reason": "", "error_code": ""},
@@ -259,6 +261,12 @@ def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
     """These sources, deleted ones too."""
     rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.id.in_(list(ids)))).all()
     return _with_disks(connection, rows)
+
+
+def lock(connection: sa.Connection, ids: Iterable[str]) -> None:
+    """Lock these sources until the caller's transaction ends."""
+    query = sa.select(_SOURCES.c.id).where(_SOURCES.c.id.in_(list(ids))).order_by(_SOURCES.c.id)
+    connection.execute(query.with_for_update(key_share=True)).all()
 
 
 def must_be_online(connection: sa.Connection, source_id: str) -> None:
