@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from connector.batch import fields, quantities, selectors
+from connector.specification import bounds
 
 API_VERSION: Final = "connector/v1"
 KIND: Final = "MigrationWave"
@@ -171,7 +172,8 @@ class Choices(JobKeys):
     replication: ReplicationSection = Field(default=ReplicationSection(), description="How bytes travel.")
     validFor: Duration | None = Field(
         default=None,
-        description="Life of a job from its creation, 7d to 90d; the control plane's default is 30d.",
+        description=f"Life of a job from its creation, {bounds.words(bounds.DAYS_VALID, 'd')};"
+        f" the control plane's default is {bounds.DEFAULT_DAYS_VALID}d.",
     )
     labels: Labels = Field(default={}, description="Tags of the jobs, besides those of the wave.")
 

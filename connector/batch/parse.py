@@ -15,6 +15,7 @@ from connector.batch.document import Document, Path
 from connector.batch.groups import cycle
 from connector.batch.manifest import Choices, CutoverWindow, MachineEntry, MigrationWave, merged
 from connector.batch.problems import FilePosition, ManifestRefused, Problem
+from connector.specification import bounds
 
 #: Our words for pydantic's kinds of errors.
 _WORDS: Final = {
@@ -232,17 +233,23 @@ def _sequence(wave: Wave) -> Iterator[Problem]:
                 yield _at(wave, ("groups", number, "after", place), text, "move one of the windows")
 
 
+def _valid(seconds: int) -> bool:
+    return bounds.DAYS_VALID[0] * _DAY <= seconds <= bounds.DAYS_VALID[-1] * _DAY
+
+
 def _rules(wave: Wave) -> Iterator[Problem]:
     parts: list[tuple[Path, Choices | MachineEntry]] = [(("defaults",), wave.manifest.defaults)]
     parts += [(("machines", number), entry) for number, entry in enumerate(wave.manifest.machines)]
     for path, part in parts:
         if part.incremental:
             hours, remainder = divmod(quantities.seconds(part.incremental.every), 3600)
-            if remainder or not 1 <= hours <= 168:
+            if remainder or hours not in bounds.HOURS_BETWEEN_RUNS:
                 every = (*path, "incremental", "every")
-                yield _at(wave, every, "the interval is whole hours from 1h to 168h", "e.g. 6h")
-        if part.validFor and not 7 * _DAY <= quantities.seconds(part.validFor) <= 90 * _DAY:
-            yield _at(wave, (*path, "validFor"), "a job is valid for 7d to 90d", "e.g. 30d")
+                text = f"the interval is whole hours from {bounds.words(bounds.HOURS_BETWEEN_RUNS, 'h')}"
+                yield _at(wave, every, text, "e.g. 6h")
+        if part.validFor and not _valid(quantities.seconds(part.validFor)):
+            text = f"a job is valid for {bounds.words(bounds.DAYS_VALID, 'd')}"
+            yield _at(wave, (*path, "validFor"), text, f"e.g. {bounds.DEFAULT_DAYS_VALID}d")
         for place, size in enumerate(part.disks.sizes or ()):
             if quantities.size(size.size) % (1 << 30):
                 yield _at(

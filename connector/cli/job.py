@@ -166,7 +166,7 @@ def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
 @with_client
 @JSON
 def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
-    """Begin or resume a job in Ready, Stopped or InError. In Waiting, begin its next run now.
+    """Begin or resume a job in Ready, Stopped or InError, or begin the next run of a job in Waiting.
 
     A cutover that was stopped or has failed is resumed.
 
@@ -276,7 +276,7 @@ def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) 
 @with_client
 @JSON
 def watch(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
-    """Watch jobs until they rest in Finished, Waiting, Stopped or Ready. InError and Expired are failures.
+    """Watch jobs until they rest in Finished, Waiting, Stopped or Ready. InError, Expired and a deletion are failures.
 
     A terminal shows a bar for each disk with rate, time left and what limits the rate. --json prints one event per
     line: `phase`, `disk`, and at the end a `result` for each job.

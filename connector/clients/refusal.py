@@ -48,7 +48,7 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("*.InvalidStatus", Conflict),
     ("SourceServerState.Invalid", Conflict),
     ("SourceServer.With*", Conflict),
-    ("SourceServer.InOtherWorkgroup", Conflict),
+    ("*.InOtherWorkgroup", Conflict),
     ("ReplicationJob.Related", Conflict),
     ("Workgroup.NotEmpty", Conflict),
     ("*Name.Duplicate", Conflict),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector.specification import kinds
+from connector.specification import bounds, kinds
 from connector.specification.value import Flag, Fraction, Kind, Moment, OneOf, Text, Whole
 
 #: The states in which a field may be changed, in the public API's words: a status, or a status and a business status.
@@ -54,6 +54,10 @@ class JobField:
     parameter: bool = True
     needs: str = ""
     ours: bool = False
+
+
+def _within(limits: range, unit: str = "") -> Whole:
+    return Whole(limits[0], limits[-1], unit)
 
 
 JOB_FIELDS: Final = (
@@ -143,12 +147,14 @@ JOB_FIELDS: Final = (
         key="replication.checksum", changes=WHILE_SYNCING, part_of="ReplicationParameters",
     ),
     JobField(
-        "ScheduledStartTime", Moment(), "Begin by itself: yyyy-MM-ddTHH:mm:ssZ, in UTC, within 30 days.", default="",
+        "ScheduledStartTime", Moment(),
+        f"Begin by itself: yyyy-MM-ddTHH:mm:ssZ, in UTC, within {bounds.DAYS_AHEAD} days.", default="",
         option="--start-at", metavar="TIME", label="Scheduled start, UTC", column="scheduled_start",
     ),
     JobField(
-        "ValidTime", Moment(), "7 to 90 days after its creation. Default: 30 days.", default="", option="--valid-until",
-        metavar="TIME", key="validFor", column="valid_until", changes=UNFINISHED,
+        "ValidTime", Moment(),
+        f"{bounds.words(bounds.DAYS_VALID)} days after its creation. Default: {bounds.DEFAULT_DAYS_VALID} days.", default="",
+        option="--valid-until", metavar="TIME", key="validFor", column="valid_until", changes=UNFINISHED,
     ),
     JobField(
         "OnDemand", Flag(),
@@ -157,12 +163,13 @@ JOB_FIELDS: Final = (
         ours=True,
     ),
     JobField(
-        "Frequency", Whole(1, 168, "hours"), "Hours from the end of a run to the next one.", option="--every",
-        metavar="HOURS", key="incremental.every", label="Hours between two runs", column="frequency", changes=BETWEEN_RUNS,
+        "Frequency", _within(bounds.HOURS_BETWEEN_RUNS, "hours"), "Hours from the end of a run to the next one.",
+        option="--every", metavar="HOURS", key="incremental.every", label="Hours between two runs",
+        column="frequency", changes=BETWEEN_RUNS,
     ),
     JobField(
-        "MaxNumberOfImageToKeep", Whole(1, 10), "So many images of an incremental job are kept.", option="--keep",
-        metavar="N", key="incremental.keep", label="Images to keep", column="max_images", changes=BETWEEN_RUNS,
+        "MaxNumberOfImageToKeep", _within(bounds.IMAGES_KEPT), "So many images of an incremental job are kept.",
+        option="--keep", metavar="N", key="incremental.keep", label="Images to keep", column="max_images", changes=BETWEEN_RUNS,
     ),
     JobField(
         "TargetType", kinds.TARGET, "What is made: Image, in any case. ContainerImage is refused.", default="Image",

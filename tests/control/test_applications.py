@@ -562,3 +562,14 @@ def test_a_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(hous
     assert house.status(jobs["web"]) == "Running/RollingBack"
     assert _errand(house) == "web"
     assert house.status(jobs["web"]) == "Stopped"
+
+
+def test_to_look_at_an_application_that_waits_is_no_write_with_consequences(house: House) -> None:
+    jobs = _off(house)
+    house.carry()
+    house.conductor.look()
+    assert any("proved, waits for" in house.get(job).waiting for job in jobs.values())
+    before = house.store.epochs.current().sequence
+    for _ in range(3):
+        house.conductor.look()
+    assert house.store.epochs.current().sequence == before

@@ -14,7 +14,7 @@ from connector.control.domain.entities import Outcome, Pass, Task, TokenStatus
 from connector.control.domain.jobs import JobEvent
 from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
 from connector.control.store import NewJob, Quotas
-from connector.control.store.limits import PassGroup, reasons
+from connector.control.store.limits import PassGroup, why_waiting
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
 from tests.control.house import DAY, GRACE, HOUR, House
@@ -602,9 +602,10 @@ def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",))
 def test_each_limit_holds_a_pass_back_and_is_named(limits: Quotas, name: str, why: str) -> None:
     running, wanted = [_pass(1, "h", 3)], _pass(2, "h", 2)
     assert (
-        reasons([PassGroup((wanted,))], running, limits)["2"] == f"waits: {why} are being read (limit {name})"
+        why_waiting([PassGroup((wanted,))], running, limits)["2"]
+        == f"waits: {why} are being read (limit {name})"
     )
-    assert reasons([PassGroup((wanted,))], running, Quotas())["2"] == ""
+    assert why_waiting([PassGroup((wanted,))], running, Quotas())["2"] == ""
 
 
 QUOTAS_OF_OBJECTS = {"sources", "jobs", "running", "workgroups", "workgroup_sources"}
@@ -615,15 +616,15 @@ QUOTAS_OF_OBJECTS = {"sources", "jobs", "running", "workgroups", "workgroup_sour
 )
 def test_no_limit_on_what_is_read_is_without_effect(name: str) -> None:
     limits = Quotas(**{name: 1})
-    why = reasons([PassGroup((_pass(2, "h", 2),))], [_pass(1, "h", 2)], limits)["2"]
+    why = why_waiting([PassGroup((_pass(2, "h", 2),))], [_pass(1, "h", 2)], limits)["2"]
     assert why.endswith(f"are being read (limit {name})")
 
 
 def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> None:
     big, small, far = _pass(2, "h", 12), _pass(3, "h", 1), _pass(4, "other", 1)
     limits = Quotas(host_disks=8)
-    assert reasons([PassGroup((big,))], [], limits)["2"] == ""
-    why = reasons(
+    assert why_waiting([PassGroup((big,))], [], limits)["2"] == ""
+    why = why_waiting(
         [PassGroup((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits, names={"j2": "big"}
     )
     assert why == {

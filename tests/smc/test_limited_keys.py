@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from connector.clients import signature
+from connector.clients.refusal import kind_of
 from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
 from connector.control.domain.entities import AccessKey, AccessToken, Role
 from connector.control.domain.refusals import UnknownObject
 from connector.control.smc import api
 from connector.control.smc.authenticator import Authenticator
-from connector.control.smc.catalogue import Denied
+from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.operations import Caller
 from connector.control.smc.scope import OUTSIDE, RULES
@@ -25,7 +26,7 @@ from connector.control.state.access_keys import AccessKeys
 from connector.control.state.epoch import confirm
 from connector.control.state.vault import Vault
 from connector.control.store import NewJob
-from connector.errors import AuthenticationFailed
+from connector.errors import AuthenticationFailed, Conflict
 from tests.control.conftest import quick_folder
 from tests.control.house import DAY, House
 
@@ -54,7 +55,8 @@ class Tenant:
         made = store.tokens.get(token.id)
         self.appliance = self._enrol(house, name, made)
         (self.source,) = house.register(f"of-{name}", by=store.appliances.get(self.appliance))
-        self.job = house.service.create(NewJob(self.source, f"job-{name}")).id
+        rhythm = {"run_once": False, "frequency": 12, "max_images": 3}
+        self.job = house.service.create(NewJob(self.source, f"job-{name}", **rhythm)).id  # type: ignore[arg-type]
 
     @staticmethod
     def _enrol(house: House, name: str, token: AccessToken) -> str:
@@ -247,3 +249,56 @@ def test_the_console_is_not_for_a_limited_key(house: House) -> None:
     key, secret = keys.create("limited", Role.ADMIN, ["wg-1"])
     with pytest.raises(AuthenticationFailed, match="limited to workgroups"):
         SessionAuthenticator(house.store, keys, LoginThrottle()).enter(key.id, secret, "192.0.2.1")
+
+
+def _begin_together(house: House, *tenants: Tenant) -> None:
+    """The jobs of the tenants are one application, and its cutover is under way."""
+    for tenant in tenants:
+        appliance = house.store.appliances.get(tenant.appliance)
+        house.service.start(tenant.job)
+        for _ in range(4):
+            house.turn()
+            house.carry(by=appliance)
+        house.turn()
+    house.applications.put("shop", {tenant.job: rank for rank, tenant in enumerate(tenants)})
+    house.applications.cutover("shop", {})
+    house.turn()
+
+
+def test_a_limited_key_does_not_stop_a_cutover_that_takes_machines_of_others_back(
+    house: House, world: World
+) -> None:
+    _begin_together(house, world.mine, world.other)
+    with pytest.raises(Denied, match="takes back machines of its application shop") as refused:
+        world.call("StopReplicationJob", JobId=world.mine.job)
+    assert (refused.value.code, house.status(world.other.job)) == (
+        "Forbidden.Unauthorized",
+        "Running/Syncing",
+    )
+    everything = Caller(AccessKey("AK2", "", Role.OPERATOR, "o", 0.0, False), "t")
+    stop = world.dispatcher.find("StopReplicationJob")
+    world.dispatcher.carry_out(everything, stop, {"JobId": world.mine.job})
+
+
+def test_a_limited_key_stops_what_concerns_its_own_machines_only(house: House, world: World) -> None:
+    _begin_together(house, world.mine)
+    world.call("StopReplicationJob", JobId=world.mine.job)
+
+
+def test_an_appliance_whose_vcenter_is_another_tenant_s_is_refused_with_a_code_of_its_own(
+    house: House, world: World
+) -> None:
+    store = house.store
+    codes = [
+        store.tokens.create(f"c-{t.group}", "", count=9, days=9, workgroup_id=t.group)[0]
+        for t in (world.mine, world.other)
+    ]
+    first, second = (
+        store.appliances.enrol(f"late-{n}", "50-late", "1", store.tokens.get(code.id))[0]
+        for n, code in enumerate(codes)
+    )
+    store.appliances.approve(first.id)
+    with pytest.raises(Conflict, match="another tenant") as refused:
+        house.service.approve(second.id)
+    assert translated(refused.value).code == "MigrationAppliance.InOtherWorkgroup"
+    assert kind_of("MigrationAppliance.InOtherWorkgroup", 400) is Conflict

@@ -115,7 +115,10 @@ class BulkPages:
         )
 
     def _done(self, request: PageRequest, action: Action, job_id: str, sign: str) -> Result:
-        """Do the action for one job, if the job is still as the person has seen it."""
+        """Do the action for one job, if the job is still as the person has seen it.
+
+        What changes in the milliseconds between this look and the act is not seen; the operation then judges by its own rules.
+        """
         name = ""
         try:
             line = self._lines.one(job_id)

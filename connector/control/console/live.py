@@ -145,10 +145,10 @@ class Feed:
             oldest.end("replaced")
 
     async def _watch(self) -> None:
-        templates = 0
+        rounds = 0
         while self._streams:
-            await self._once(check=templates % max(1, round(SIGN / self._pace)) == 0)
-            templates += 1
+            await self._once(check=rounds % max(1, round(SIGN / self._pace)) == 0)
+            rounds += 1
             await asyncio.sleep(self._pace)
 
     async def _once(self, *, check: bool) -> None:

@@ -31,7 +31,7 @@ from connector.control.console.pages import (
 )
 from connector.control.console.sessions import SessionAuthenticator, SessionUser
 from connector.control.console.templating import Fragment, Templates, with_headers
-from connector.control.domain.entities import Role
+from connector.control.domain.entities import AccessKey, Role
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.signature_claim import pairs
 from connector.control.state.access_keys import includes
@@ -85,10 +85,14 @@ class PageDispatcher:
         authenticator: SessionAuthenticator,
         held: Callable[[], str] = lambda: "",
         down: Callable[[], Fragment] = lambda: Fragment(Markup(""), ""),
+        permitted: Callable[[AccessKey, str], bool] = lambda _key, _operation: False,
     ) -> None:
-        """`held`: why the state is held; empty if it is not. `down`: the part of a page about sources that are down."""
+        """`permitted`: whether a key may call an operation; pages show nobody a button that would be refused.
+
+        `held`: why the state is held; empty if it is not. `down`: the part of a page about sources that are down."""
         self._held = held
         self._down = down
+        self._permitted = permitted
         self._templates = templates
         self._authenticator = authenticator
 
@@ -162,7 +166,7 @@ class PageDispatcher:
             "down": self._down(),
             "banner": above or restored or page.banner or (Banner(message) if message else None),
             "may_operate": includes(request.key.role, Role.OPERATOR),
-            "may_admin": includes(request.key.role, Role.ADMIN),
+            "may": partial(self._permitted, request.key),
         }
         html = self._templates.write(page.template, about | dict(page.values))
         return with_headers(Response(html, status, media_type="text/html"))

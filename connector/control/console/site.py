@@ -24,7 +24,7 @@ from connector.control.console.streams import Streams
 from connector.control.console.templating import Templates, with_headers
 from connector.control.console.watching import Watching
 from connector.control.smc.dispatcher import OperationDispatcher
-from connector.control.state.access_keys import AccessKeys
+from connector.control.state.access_keys import AccessKeys, includes
 from connector.control.store import Store
 
 
@@ -55,7 +55,11 @@ def routes(
     bulk = BulkPages(store, dispatcher, lines, jobs)
     looking = (AuditPages(store), JobLogs(store, lines))
     page_dispatcher = PageDispatcher(
-        templates, authenticator, lambda: store.epochs.current().restored, watching.down
+        templates,
+        authenticator,
+        lambda: store.epochs.current().restored,
+        watching.down,
+        lambda key, operation: includes(key.role, dispatcher.find(operation).role),
     )
     return [
         _RootRoute("/", guarded(_front), methods=["GET"]),

@@ -13,10 +13,10 @@ from connector.model import InstanceAddress
 
 Json = dict[str, Any]
 
-#: Kinds of resources that no cloud bills.
 #: Seconds after the deadline in which a guest may still be shutting down; at most as many as the deadline has.
 _SETTLING: Final = 60.0
 
+#: Kinds of resources that no cloud bills.
 _FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 
 
@@ -52,7 +52,7 @@ class Task(StrEnum):
 
 
 class ApplianceStatus(StrEnum):
-    """What an appliance may do. A pending one may only send heartbeats; a revoked one may do nothing."""
+    """What an appliance may do. A waiting one may only send heartbeats; a revoked one may do nothing."""
 
     WAITING = "waiting"
     APPROVED = "approved"
@@ -395,7 +395,7 @@ class AccessToken:
 
 
 class Role(StrEnum):
-    """What the holder of an access key may do: only look; also run jobs; also manage keys and tokens."""
+    """What the holder of an access key may do: only look; also run jobs; also manage activation codes and appliances."""
 
     READER = "read-only"
     OPERATOR = "operator"

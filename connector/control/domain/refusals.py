@@ -31,6 +31,7 @@ class RefusalCode(StrEnum):
     GROUP_NOT_EMPTY = "Workgroup.NotEmpty"
     GROUP_TAKEN = "SourceServer.InOtherWorkgroup"
     TOKEN_UNKNOWN = "AccessToken.NotFound"  # noqa: S105 - the name of an error
+    APPLIANCE_TAKEN = "MigrationAppliance.InOtherWorkgroup"
     APPLIANCE_UNKNOWN = "MigrationAppliance.NotFound"
     KEY_UNKNOWN = "AccessKey.NotFound"
     NOT_RESTORED = "ControlPlane.NotRestored"
@@ -77,7 +78,7 @@ class InstanceChangedByOthers(TargetFailed):
         return super().to_json() | {"code": self.code}
 
 
-class Released(InstanceChangedByOthers):
+class InstanceReleased(InstanceChangedByOthers):
     """Somebody removed the intermediate instance, and everything that was transferred with it."""
 
     code = "TransitionInstance.Released"
@@ -91,7 +92,7 @@ class Released(InstanceChangedByOthers):
         )
 
 
-class Stopped(InstanceChangedByOthers):
+class InstanceStopped(InstanceChangedByOthers):
     """Somebody stopped the intermediate instance, and it cannot be started now."""
 
     code = "TransitionInstance.Stopped"

@@ -14,7 +14,7 @@ from connector.clients.heartbeat import SILENCE
 from connector.cloud.provider import Health, Instance
 from connector.control.domain.entities import Run
 from connector.control.domain.jobs import SYNCING
-from connector.control.domain.refusals import Released, Stopped
+from connector.control.domain.refusals import InstanceReleased, InstanceStopped
 from connector.control.engine.background import BackgroundWork, Foreground
 from connector.control.engine.steps import Steps
 from connector.control.store import Store
@@ -41,8 +41,8 @@ class InstanceMonitor:
         for run in runs:
             self._attend(run, instances)
 
-    def displaced(self, run_id: str) -> bool:
-        """Whether a pass of this run that could not reach its instance may reach it soon. If so, offer it again."""
+    def offer_displaced(self, run_id: str) -> bool:
+        """Offer a pass again that could not reach its instance, if it may reach it soon; answer whether it is offered."""
         run = self._store.runs.get(run_id)
         if not self._is_reading(run):
             return False
@@ -64,7 +64,7 @@ class InstanceMonitor:
         instance = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
         if instance is None:
             if self._steps.was_created(run.job_id):
-                self._store.pass_ends.fail(run.id, Released(on=run.job_id).to_json())
+                self._store.pass_ends.fail(run.id, InstanceReleased(on=run.job_id).to_json())
         elif instance.health is Health.RUNNING:
             self._follow(run, instance)
             self._tell_revoked(run, instance)
@@ -85,11 +85,15 @@ class InstanceMonitor:
         except TargetFailed as failed:
             if failed.retryable:
                 raise
-            shown_error = failed if isinstance(failed, Released) else Stopped(failed, on=run.job_id)
+            shown_error = (
+                failed if isinstance(failed, InstanceReleased) else InstanceStopped(failed, on=run.job_id)
+            )
             self._store.pass_ends.fail(run.id, shown_error.to_json())
             return
         if instance is not None:
-            self._store.jobs.note(run.job_id, Stopped.code, "the intermediate instance was started again")
+            self._store.jobs.note(
+                run.job_id, InstanceStopped.code, "the intermediate instance was started again"
+            )
             self._follow(run, instance)
 
     def _follow(self, run: Run, instance: Instance) -> bool:

@@ -36,7 +36,7 @@ from connector.control.domain.jobs import (
     JobState,
     JobStatus,
 )
-from connector.control.domain.refusals import OutOfRange, Released
+from connector.control.domain.refusals import InstanceReleased, OutOfRange
 from connector.control.engine.instances import Ask, Tell, ask_instance, tell_instance
 from connector.control.state.vault import Vault
 from connector.control.store import Store
@@ -367,7 +367,7 @@ class Steps:
                 placement=definition.placement(job.definition, job.region, source),
             )
             if self.was_created(job_id) and self._provider.find(token) is None:
-                raise Released(on=job_id)
+                raise InstanceReleased(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.resources.record(
                 job_id, token, place="cloud", kind="instance", reference=instance.handle, made_again=True

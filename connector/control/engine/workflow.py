@@ -44,7 +44,7 @@ R = TypeVar("R")
 
 
 def _patient(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A step that can fail only because of our own database; it is tried until the database answers."""
+    """A step that has no other way to end: it is tried until the database answers, and `forget` until the cloud does too."""
     return DBOS.step(
         name=name, retries_allowed=True, interval_seconds=2.0, backoff_rate=1.0, max_attempts=10**6
     )

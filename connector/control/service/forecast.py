@@ -1,6 +1,7 @@
-"""A forecast of a migration grows with the number of machines and with their data, and never shrinks. Pure.
+"""A forecast of a migration grows with the number of machines and with their data, and never shrinks.
 
 It adds the seconds before, for the transfer, for the images and after. All figures are bytes and seconds.
+Only `forecast` reads the database.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def forecast(store: Store, sources: Sequence[Source], rate: float | None, at_onc
     """The forecast for these sources, `at_once` at a time, at `rate` bytes per second.
 
     Without a rate, the newest passes of the same vCenters give it; `OutOfRange` if there are none. The data of a source
-    is what the first pass of its newest job had to read, else the capacity of its disks.
+    is what the first finished pass of its newest job with one had to read, else the capacity of its disks.
     """
     reached = rate or store.measured.rate({source.vcenter for source in sources})
     if reached is None:

@@ -195,7 +195,7 @@ class JobService:
         ):
             attempt = self.store.passes.owned(pass_id, appliance)
             if attempt.state is PassState.TAKEN:
-                self._instance_monitor.displaced(attempt.run_id)
+                self._instance_monitor.offer_displaced(attempt.run_id)
         finished = self.store.pass_ends.finish(pass_id, appliance, outcome, error, result, rest)
         self.poke()
         return finished

@@ -83,6 +83,9 @@ CODES: Final = (
     ErrorCode("QuotaExceeded.*", 400, "a quota is used up", "delete what is not needed", documented=False),
     ErrorCode("IdempotentParameterMismatch", 400, "this ClientToken made something else", "use a new token"),
     ErrorCode("MigrationAppliance.NotFound", 404, "no such appliance", "list them", documented=False),
+    ErrorCode(
+        "MigrationAppliance.InOtherWorkgroup", 400, "its vCenter is another tenant's", "revoke the appliance", documented=False
+    ),
     ErrorCode("AccessToken.NotFound", 404, "no such activation code", "list them", documented=False),
     ErrorCode("Workgroup.NotFound", 404, "no such workgroup", "list the workgroups", documented=False),
     ErrorCode("WorkgroupName.Duplicate", 400, "another workgroup has this name", "choose another", documented=False),

@@ -29,12 +29,14 @@ _NOBODY: Final = "-"  # no id has this form: a search for it finds nothing
 @dataclass(frozen=True, slots=True)
 class ScopeRule:
     """How one operation is limited. `names`: required parameters whose ids must be inside. `lists`: a parameter that
-    narrows the search; it is set to what is inside. `tags`: `ResourceId` has the kind that `ResourceType` says.
+    narrows the search; it is set to what is inside. `tags`: `ResourceId` has the kind that `ResourceType` says. `takes_back`:
+    during the cutover of an application it takes all machines of the application back, so all must be inside.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     lists: tuple[str, str] | None = None
     tags: str = ""  # "names" or "lists"
+    takes_back: bool = False
 
 
 def _named(**names: str) -> ScopeRule:
@@ -60,7 +62,7 @@ RULES: Final[Mapping[str, ScopeRule]] = {
     "CreateReplicationJob": _ONE_SOURCE,
     "ModifyReplicationJobAttribute": _ONE_JOB,
     "StartReplicationJob": _ONE_JOB,
-    "StopReplicationJob": _ONE_JOB,
+    "StopReplicationJob": ScopeRule({"JobId": JOB}, takes_back=True),
     "CutOverReplicationJob": _ONE_JOB,
     "DeleteReplicationJob": _ONE_JOB,
     "ListAccessTokens": _listed("AccessTokenId", TOKEN),
@@ -120,6 +122,8 @@ def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Va
     names, lists = _of(rule, values)
     for parameter, kind in names.items():
         _require(scope.ids(kind, key.workgroups), parameter, kind, values)
+    if rule.takes_back:
+        _require_whole(scope, key, key.workgroups, str(values["JobId"]))
     if lists is None:
         return values
     parameter, kind = lists
@@ -128,6 +132,15 @@ def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Va
         [item for item in values[parameter] if item in inside] if parameter in values else sorted(inside)
     )
     return {**values, parameter: allowed_ids or [_NOBODY]}
+
+
+def _require_whole(scope: Scope, key: AccessKey, workgroups: tuple[str, ...], job_id: str) -> None:
+    if application := scope.shared_cutover(job_id, workgroups):
+        raise Denied(
+            "Forbidden.Unauthorized",
+            f"{job_id}: a stop takes back machines of its application {application} that the access key {key.id} does not cover.",
+            "use a key that is not limited to workgroups, or ask an administrator to do it",
+        )
 
 
 def _of(rule: ScopeRule, values: Values) -> tuple[Mapping[str, str], tuple[str, str] | None]:

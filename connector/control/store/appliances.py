@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.entities import AccessToken, Appliance, ApplianceKey, ApplianceStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.store import tables
 from connector.control.store.database import REGISTERING, Database, new_id
 from connector.errors import AuthenticationFailed, Conflict, NotFound, NotPermitted
@@ -114,7 +115,8 @@ class Appliances:
             if owner is None:
                 _claim(connection, row.vcenter, row.workgroup_id, self._database.now())
             elif row.workgroup_id is not None and owner[0] != row.workgroup_id:
-                raise Conflict(
+                raise StateRefusal(
+                    RefusalCode.APPLIANCE_TAKEN,
                     "its vCenter belongs to another tenant now",
                     on=row.name,
                     remedy="revoke this appliance",

@@ -101,6 +101,9 @@ class ApplicationStore:
 
     def decide(self, cohort: str) -> str:
         """Decide that all members are proved, if they are; none can be stopped then. Else answer why all must be rolled back."""
+        everybody = self.members(cohort)
+        if not provable(everybody):
+            return broken(everybody)
         with self._database.write() as connection:
             runs.lock_cohort(connection, cohort)
             everybody = members(connection, [cohort]).get(cohort, [])
@@ -123,14 +126,18 @@ class ApplicationStore:
             query = sa.select(_RUNS.c.cohort).where(_RUNS.c.cohort.is_not(None), _RUNS.c.ended.is_(None))
             under_way = set(connection.execute(query).scalars())
             cohorts = members(connection, under_way) if under_way else {}
-        for everybody in cohorts.values():
-            for member in (member for member in everybody if member.read):
-                self._mark(member.job_id, unproved(member, everybody))
-
-    def _mark(self, job_id: str, text: str) -> None:
-        with self._database.write() as connection:
-            differs = sa.and_(_JOBS.c.id == job_id, _JOBS.c.waiting != text)
-            connection.execute(_JOBS.update().where(differs).values(waiting=text))
+            texts = {
+                member.job_id: unproved(member, everybody)
+                for everybody in cohorts.values()
+                for member in everybody
+                if member.read
+            }
+            query = sa.select(_JOBS.c.id, _JOBS.c.waiting).where(_JOBS.c.id.in_(texts))
+            shown = {row.id: row.waiting for row in connection.execute(query)} if texts else {}
+        for job_id in (job_id for job_id, text in texts.items() if shown.get(job_id) != text):
+            with self._database.write(counted=False) as connection:
+                own = _JOBS.c.id == job_id
+                connection.execute(_JOBS.update().where(own).values(waiting=texts[job_id]))
 
     def unsettled(self) -> list[str]:
         """The cohorts of cutovers that are the newest run of a job that has not finished."""

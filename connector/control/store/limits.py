@@ -104,7 +104,7 @@ _READING: Final[Mapping[str, _ReadingLimit]] = {
 }
 
 
-def reasons(
+def why_waiting(
     groups: Sequence[PassGroup],
     running: Sequence[Pass],
     limits: Quotas,
@@ -126,7 +126,7 @@ def reasons(
     for group in groups:
         needed = group.needs
         why = _obstacle(needed, reading if group.admitted else used, limits)
-        if not why and not group.admitted and (first := _ahead(needed, used, older, limits)):
+        if not why and not group.admitted and (first := _first_ahead(needed, used, older, limits)):
             job_id = first.passes[0].job_id
             why = f"waits its turn behind the older pass of job {(names or {}).get(job_id, job_id)}"
         if not group.admitted and (why or group.together):
@@ -135,7 +135,7 @@ def reasons(
     return why_of
 
 
-def _ahead(
+def _first_ahead(
     needed: Counter[_Kind], used: Counter[_Kind], older: Sequence[PassGroup], limits: Quotas
 ) -> PassGroup | None:
     """The first of the older groups for whose room this one must wait."""

@@ -15,7 +15,7 @@ from connector.control.domain.entities import Pass, PassState
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import runs, tables
 from connector.control.store.applications import obstacles
-from connector.control.store.limits import PassGroup, Quotas, reasons
+from connector.control.store.limits import PassGroup, Quotas, why_waiting
 from connector.control.store.pass_rows import in_state, of_runs
 
 _RUNS: Final = tables.runs
@@ -69,7 +69,7 @@ def waiting(
         replace(group, elsewhere=all(attempt.vcenter != vcenter for attempt in group.passes))
         for group in _claims(ahead, cohorts)
     ]
-    why = reasons(groups, running, limits, reserved, names)
+    why = why_waiting(groups, running, limits, reserved, names)
     return {attempt.id: together.get(attempt.id) or why.get(attempt.id, "") for attempt in offered}
 
 

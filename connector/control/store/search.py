@@ -35,6 +35,19 @@ class Scope:
         with self._database.read() as connection:
             return {str(row_id) for row_id in connection.execute(_query(kind, workgroups)).scalars()}
 
+    def shared_cutover(self, job_id: str, workgroups: Collection[str]) -> str:
+        """The application whose cutover this job is in, if jobs outside these workgroups are in it too; else empty."""
+        own, others = tables.runs.alias("own"), tables.runs.alias("others")
+        query = (
+            sa.select(tables.jobs.c.application)
+            .join(own, own.c.job_id == tables.jobs.c.id)
+            .join(others, others.c.cohort == own.c.cohort)
+            .where(tables.jobs.c.id == job_id, tables.jobs.c.cutover, own.c.ended.is_(None))
+            .where(others.c.job_id.not_in(_query(JOB, workgroups)))
+        )
+        with self._database.read() as connection:
+            return str(connection.execute(query.limit(1)).scalar_one_or_none() or "")
+
 
 def _query(kind: str, workgroups: Collection[str]) -> sa.Select[tuple[str]]:
     if kind == JOB:
