@@ -64,9 +64,8 @@ class CutOver:
         self._regardless = False
         self._resuming: set[str] = set()  # jobs whose cutover had been stopped, until they are started again
         self._names: dict[str, str] = {}
-        self._shown: dict[
-            str, tuple[str, bool]
-        ] = {}  # of each job: the state that was said last, and whether its source was down
+        #: Of each job: the state that was said last, and whether its source was down.
+        self._shown: dict[str, tuple[str, bool]] = {}
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
         self._after = {group.name: group.after for group in wave.manifest.groups}
 
@@ -211,9 +210,7 @@ class CutOver:
         """Why no cutover of a job can begin, with the command that helps."""
         if job.rolled_back:
             text = _BACK
-            remedy = (
-                f"sync it anew with `connector batch start {self._wave.file}`, then run the cutover again"
-            )
+            remedy = f"sync it anew with `connector batch start {self._wave.file}`, then run it again"
             return Conflict(text, on=self._machine(job), remedy=remedy)
         text = f"it is {job.state}{': ' if job.error else ''}{job.error}"
         return Conflict(text, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
@@ -245,7 +242,7 @@ class CutOver:
     def _prepare(self, group: str, jobs: Sequence[JobView]) -> None:
         """All that comes before the cutover. Raises what stops it; then nothing has begun."""
         machines = [self._machine(job) for job in jobs]
-        if self._orders.get(group):
+        if self._orders.get(group) and not any(map(_goes_down, jobs)):  # else it is united already
             places = self._ranks(group, jobs)
             unfinished = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
             self._plane.unite(application(self._wave, group), unfinished)
@@ -286,7 +283,7 @@ class CutOver:
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
 
     def _resumes(self, job: JobView) -> bool:
-        return job.status == "Stopped" and job.id in self._resuming
+        return _was_stopped(job) and job.id in self._resuming
 
     def _resume(self, job: JobView) -> None:
         """Start a job whose cutover was stopped, once: if somebody stops it again, it stays stopped."""
@@ -384,6 +381,11 @@ def _why(job: JobView) -> str:
 def _was_stopped(job: JobView) -> bool:
     """Whether its cutover began and was stopped. It goes on when the job is started."""
     return job.status == "Stopped" and job.cut_over
+
+
+def _goes_down(job: JobView) -> bool:
+    """Whether its cutover is under way."""
+    return job.status == "Running" and job.cut_over
 
 
 def _first_run(job: JobView) -> bool:

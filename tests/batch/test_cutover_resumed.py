@@ -15,7 +15,7 @@ from connector.batch.hooks import HookFailed, HookRunner
 from connector.cli.batch import carry_out_plan, cutover_code
 from connector.errors import Conflict, ControlFailed, Ineligible, Interrupted
 from tests.batch.conftest import HEAD, Estate, wave
-from tests.batch.test_cutover import WAVE, Cut, beside, hook, windowed
+from tests.batch.test_cutover import ORDERED, WAVE, Cut, beside, hook, windowed
 
 ONE = HEAD + "  incremental: {every: 6h, keep: 3}\nschedule: {start: now}\nmachines:\n  - name: web-01\n"
 
@@ -237,3 +237,35 @@ def test_a_cutover_that_has_begun_is_finished_after_the_window(estate: Estate) -
     cut.ready()
     cut.pace = 90.0
     assert cut.run().finished == ("group db",)
+
+
+def test_a_member_whose_application_is_rolled_back_is_not_begun_anew_by_itself(cut: Cut) -> None:
+    """Its cutover was stopped a moment ago, and the control plane has not taken the others back yet."""
+    cut.text = ORDERED
+    house = cut.estate.house
+    names = {source.id: source.name for source in cut.estate.plane.sources()}
+    web = {names[job.source]: job.id for job in cut.estate.plane.jobs("w1") if job.group == "web"}
+    house.applications.put("w1.web", {web["web-02"]: 1, web["web-01"]: 2})
+    house.applications.cutover("w1.web", {})
+    house.sweep()
+    house.service.stop(web["web-01"])
+    house.sweep()
+    assert house.status(web["web-01"]) == "Stopped" and house.get(web["web-01"]).cutover
+    taken_back = cut.run(regardless=True)
+    assert {machine for machine, _ in taken_back.failed} == set(web)
+    assert {cut.states()[machine] for machine in web} == {"Stopped"}
+
+
+def test_a_repeated_command_follows_an_application_whose_cutover_is_under_way(cut: Cut) -> None:
+    cut.text, work = ORDERED, cut.work
+
+    def interrupt(seconds: float) -> None:
+        if any(job.cutover and job.application for job in cut.estate.house.store.jobs.all()):
+            raise KeyboardInterrupt
+        work(seconds)
+
+    cut.work = interrupt  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match="the cutover of web-0"):
+        cut.run(regardless=True)
+    cut.work = work  # type: ignore[method-assign]
+    assert cut.run(regardless=True) == CutoverResult(("group db", "group web"))
