@@ -102,7 +102,7 @@ def check(
     """
     hardware = _hardware(image, firmware, memory, cpus)
     pattern = _pattern(marker)
-    result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout)
+    result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout, say=_say)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
@@ -204,6 +204,11 @@ def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, c
     macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
     memory = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
     return Hardware(described.disks, described.machine.firmware, memory, cpus, macs)
+
+
+def _say(line: str) -> None:
+    """How a long start goes on; on standard error, so that it does not mix with the result."""
+    click.echo(line, err=True)
 
 
 def _pattern(marker: str | None) -> re.Pattern[str] | None:

@@ -13,9 +13,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -34,6 +35,7 @@ from connector.errors import BootFailed, Interrupted, TargetFailed
 
 PATIENCE: Final = 600.0  # seconds until a machine that shows nothing counts as silent
 PROMPT: Final = 60.0  # further seconds for a login prompt, after the machine has asked for an address
+EVERY: Final = 30.0  # seconds between two lines about a start that goes on
 _PACE: Final = 0.2
 _REASON: Final = 5.0  # further seconds for a reason, after a failure
 _MOST_OUTPUT: Final = 256 << 20  # bytes that a guest may write to its console, or send, before it is stopped
@@ -87,9 +89,12 @@ def boot_check(
     marker: re.Pattern[str] | None = None,
     patience: float = PATIENCE,
     halt: Event | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    every: float = EVERY,
 ) -> BootReport:
     """Start a copy and watch it. `keep`: a directory for console log, screenshot and report. `marker`: wait for this line instead
     of a login prompt. `patience`: seconds for each start; a machine that shows nothing with KVM is started once more without it.
+    `say` gets a line each time another `every` seconds have passed.
 
     Raises BadInput without the tools, TargetFailed when QEMU fails, BootFailed when the guest writes without end, and
     Interrupted after `halt`.
@@ -99,7 +104,9 @@ def boot_check(
 
     def start(accel: str) -> BootReport:
         with scratch_directory() as directory, started(hardware, directory, accel) as machine:
-            report = _Watch(machine, hardware, Console(marker), accel, patience, halt).run()
+            report = _Watch(
+                machine, hardware, Console(marker), accel, patience, halt, _Progress(say, every)
+            ).run()
             return report if keep is None else _kept(report, machine, keep)
 
     if accelerator() == "kvm":
@@ -108,6 +115,21 @@ def boot_check(
             if report.outcome not in (BootOutcome.SILENT, BootOutcome.OFF):
                 return report
     return start("tcg")  # a KVM that shows nothing may be at fault itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Says how long a start has taken, each time another `every` seconds have passed."""
+
+    say: Callable[[str], None]
+    every: float
+
+    def after(self, passed: float, line: Callable[[], str], *, lines_before: int) -> int:
+        """Say the line if it is due; answer how many lines were due so far."""
+        due = int(passed / self.every)
+        if due > lines_before:
+            self.say(line())
+        return due
 
 
 class _Watch:
@@ -121,16 +143,23 @@ class _Watch:
         accel: str,
         patience: float,
         halt: Event,
+        progress: _Progress,
     ) -> None:
         self._machine, self._hardware, self._console = machine, hardware, console
         self._accel, self._patience, self._halt = accel, patience, halt
+        self._progress = progress
         self._read = 0
         self._network: network_trace.Sign | None = None
 
     def run(self) -> BootReport:
         began = time.monotonic()
         deadline = began + self._patience
+        lines = 0
         while True:
+            passed = time.monotonic() - began
+            lines = self._progress.after(
+                passed, partial(self._waits, passed, deadline - began), lines_before=lines
+            )
             ran = self._machine.runs
             self._bound_output()
             self._follow_console()
@@ -145,6 +174,14 @@ class _Watch:
                 return self._report(outcome, took)
             if self._halt.wait(_PACE):
                 raise Interrupted("the boot check was stopped", remedy="run the same command again")
+
+    def _waits(self, passed: float, most: float) -> str:
+        """What is awaited, how long, and why it may be slow."""
+        awaited = (
+            f"a line like {self._console.marker.pattern!r}" if self._console.marker else "a login prompt"
+        )
+        slow = "emulated: without KVM a start takes minutes" if self._accel == "tcg" else "with KVM"
+        return f"{passed:.0f} of at most {most:.0f} s: waiting for {awaited} on the serial console ({slow})"
 
     def _bound_output(self) -> None:
         """A guest that writes without end must not fill this computer's disk."""
@@ -204,9 +241,17 @@ class _Watch:
             kernel=console.kernel,
             host=console.host or sign.host,
             address=sign.address,
-            reason="" if outcome.boots else console.reason or "".join(console.failed[:1]),
+            reason=""
+            if outcome.boots
+            else console.reason or "".join(console.failed[:1]) or _of_firmware(console, outcome),
             failed=tuple(console.failed),
         )
+
+
+def _of_firmware(console: Console, outcome: BootOutcome) -> str:
+    """A likely reason if only the firmware wrote: its last line says that it gave control to the disk."""
+    silent = outcome is BootOutcome.SILENT and console.firmware_only
+    return "the firmware started the disk, and nothing on it wrote: it may hold no system" if silent else ""
 
 
 def _kept(report: BootReport, machine: VirtualMachine, keep: Path) -> BootReport:

@@ -79,6 +79,7 @@ _REASONS: Final = re.compile(
     r"|(?:/dev/|UUID=)\S{1,200} does not exist|\S{1,40}: bad geometry.*"
 )
 _FAILED: Final = re.compile(r"\[(?:FAILED|DEPEND| ?TIME ?)\] +(.+)")
+_FIRMWARE: Final = re.compile(r"Booting from (?:Hard Disk|\d{4}:\d{4})")  # SeaBIOS's last words
 _KERNEL: Final = re.compile(r"Linux version (\S+)")
 _HOST: Final = re.compile(r"^(\S+) login: *$")
 
@@ -96,6 +97,7 @@ class Console:
     host: str = ""
     reason: str = ""
     failed: list[str] = field(default_factory=list)
+    firmware_only: bool = False  # the last line with text says that the firmware gave control to a disk
     _line: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> None:
@@ -111,6 +113,8 @@ class Console:
 
     def _look(self, *, complete: bool) -> None:
         text = _TERMINAL.sub("", bytes(self._line[:LONGEST]).decode(errors="replace")).replace("\0", "")
+        if text.strip():
+            self.firmware_only = _FIRMWARE.match(text) is not None
         if complete:
             self._learn(text.strip())
         if self.outcome is None and (outcome := self._judge(text)) is not None:

@@ -77,6 +77,22 @@ def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
     assert start(saying(tmp_path / "disk", b"hello"), patience=3).outcome is BootOutcome.SILENT
 
 
+def test_a_long_start_says_what_it_waits_for(tmp_path: Path) -> None:
+    lines: list[str] = []
+    start(saying(tmp_path / "disk", b"hello"), patience=3, say=lines.append, every=0.5)
+    assert len(lines) >= 3
+    assert re.fullmatch(
+        r"\d of at most 3 s: waiting for a login prompt on the serial console \((emulated|with).*", lines[0]
+    )
+
+
+def test_a_disk_whose_first_sector_does_nothing_may_hold_no_system(tmp_path: Path) -> None:
+    report = start(saying(tmp_path / "disk", b""), patience=8)
+    assert report.outcome is BootOutcome.SILENT
+    assert "it may hold no system" in report.reason
+    assert not start(saying(tmp_path / "other", b"hello"), patience=3).reason
+
+
 def test_a_machine_that_switches_itself_off(tmp_path: Path) -> None:
     assert start(saying(tmp_path / "disk", b"bye", POWER_OFF)).outcome is BootOutcome.OFF
 
