@@ -90,6 +90,10 @@ class LocalProvider:
         return trouble
 
     @property
+    def billed(self) -> bool:
+        return False
+
+    @property
     def limits(self) -> TargetLimits:
         return LIMITS
 

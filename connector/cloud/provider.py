@@ -181,6 +181,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def billed(self) -> bool:
+        """Whether what it makes costs money as long as it exists."""
+        ...
+
+    @property
     def limits(self) -> TargetLimits:
         """What it takes of a machine: pre-flight checks go by them."""
         ...

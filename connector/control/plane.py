@@ -141,7 +141,7 @@ def _application(
             (agents.guard, agents.endpoints()),
         ],
         [
-            *site.routes(service.store, dispatcher, keys, options.grace),
+            *site.routes(service.store, dispatcher, keys, options.grace, billed=service.billed),
             smc.endpoint(dispatcher, keys).route(),
         ],
         exchange=restore_detector,

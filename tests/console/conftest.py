@@ -40,7 +40,9 @@ class Console:
     def process(self) -> Starlette:
         """One that serves it; there may be others."""
         dispatcher = smc.dispatcher(self.house.service)
-        return exchange.application([], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS))
+        return exchange.application(
+            [], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS, billed=self.house.service.billed)
+        )
 
     def visitor(self, role: Role | None = Role.ADMIN, address: str = "192.0.2.1") -> Visitor:
         """Somebody with a key of this role, logged in; None: nobody in particular, at the entrance."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+
 import pytest
 
 from connector.control.console import actions as actions
@@ -9,6 +12,7 @@ from connector.control.console.bulk import MOST
 from connector.control.domain import jobs
 from connector.control.domain.entities import Role
 from connector.control.domain.jobs import JobStatus
+from connector.model import PowerState
 from tests.console.conftest import Console
 from tests.console.reading import Element
 from tests.console.test_pages import put
@@ -187,3 +191,30 @@ def test_the_way_back_leads_to_the_list_and_nowhere_else(console: Console, back:
     job = console.house.job("web")
     page = tick(console.visitor(Role.OPERATOR), "start", job, back=back).page
     assert page.one("form", action="/console/bulk/start/confirmed").one("a")["href"] == JOBS
+
+
+def test_every_action_says_what_it_began(console: Console) -> None:
+    states = {
+        action.word: next(t.sources[0] for t in jobs.TRANSITIONS if t.event is action.event)
+        for action in actions.ACTIONS
+    }
+    for word, state in states.items():
+        job = console.house.incremental(word)
+        put(console, job, state, cutover=word == "rollback", last_sync=word == "rollback")
+        if word == "stop":
+            put(console, job, jobs.WAITING)
+        visitor = console.visitor(Role.OPERATOR)
+        done = confirm(visitor, tick(visitor, word, job), word)
+        assert (done.status, done.page.one("ul", id="results").text.split()[0]) == (200, "done"), word
+        assert visitor.get(f"{JOBS}/{job}?said={word}").banner, word
+
+
+def test_a_source_that_is_off_is_not_announced_as_going_down(console: Console) -> None:
+    job = waiting(console, "web")
+    source = console.store.jobs.get(job).source_id
+    with sqlite3.connect(console.house.folder / "console-0.sqlite") as database:
+        facts = console.store.sources.get(source).facts | {"power": str(PowerState.OFF)}
+        database.execute("UPDATE sources SET facts = ? WHERE id = ?", (json.dumps(facts), source))
+    asked = tick(console.visitor(Role.OPERATOR), "cutover", job)
+    assert "SHUT DOWN" not in asked.text
+    assert "The source is off, as its appliance last saw it" in lines(asked.page, "wanted")["job-web"]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from connector.backoff import LOGIN
 from connector.control.console import sessions as attempts
 from connector.control.console import sessions as authenticator
+from connector.control.console.middleware import guarded
 from connector.control.console.pages import ours
 from connector.control.console.sessions import LoginThrottle
 from connector.control.domain.entities import Role
@@ -246,3 +251,17 @@ def test_a_flood_of_addresses_takes_no_memory() -> None:
     for number in range(attempts.MOST + 50):
         counted.failed(f"10.{number >> 16}.{(number >> 8) & 255}.{number & 255}")
     assert len(counted._failures) == attempts.MOST
+
+
+def test_the_entrance_names_a_command_that_makes_a_key(console: Console) -> None:
+    hint = console.visitor(None).get("/console/login").page.one("p", class_="hint").text
+    assert "connector control key create --state DIR --name NAME" in hint
+
+
+def test_a_page_that_fails_by_a_defect_leads_back() -> None:
+    def broken(_http: Request, _body: bytes) -> Response:
+        raise ZeroDivisionError
+
+    failed = Visitor(Starlette(routes=[Route("/broken", guarded(broken))])).get("/broken")
+    assert failed.status == 500
+    assert failed.page.one("a")["href"] == JOBS

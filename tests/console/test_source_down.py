@@ -124,3 +124,73 @@ def test_a_job_that_was_completed_without_a_last_pass_announces_no_shutdown(cons
     assert house.status(job) == "InError"
     actions = console.job_page(job).page.one(id="actions").text
     assert "Start again" in actions and "The source is shut down" not in actions
+
+
+def _finished(console: Console) -> str:
+    job, taken = _cut_over(console)
+    console.house.finish(taken.id, console.house.appliance, Outcome.DONE, None, {})
+    console.house.turn()
+    assert console.house.status(job) == "Finished"
+    return job
+
+
+def test_a_finished_cutover_that_is_deleted_keeps_no_source_down(console: Console) -> None:
+    job = _finished(console)
+    visitor = console.visitor(Role.OPERATOR)
+    page = visitor.press(visitor.get(f"/console/jobs/{job}"), "Delete: job-j")
+    assert console.house.status(job) == "Deleting"
+    assert "SOURCE IS DOWN" not in page.text
+
+
+def test_an_abandoned_cutover_that_is_deleted_still_keeps_its_source_down(console: Console) -> None:
+    job, taken = _cut_over(console)
+    console.house.finish(
+        taken.id, console.house.appliance, Outcome.FAILED, TargetFailed("broken").to_json(), {}
+    )
+    console.house.turn()
+    console.visitor(Role.OPERATOR).post(f"/console/jobs/{job}/delete")
+    assert console.house.status(job) == "Deleting"
+    assert "SOURCE IS DOWN" in console.job_page(job).text
+
+
+def test_after_a_rollback_the_image_is_marked_and_a_start_says_that_it_begins_anew(console: Console) -> None:
+    job, house = _finished(console), console.house
+    visitor = console.visitor(Role.OPERATOR)
+    assert "last image" in visitor.get("/console/jobs").page.text
+    assert "rolled back" not in console.job_page(job).page.one(id="images").text
+    house.service.rollback(job)
+    house.turn()
+    house.carry(power_tasks=True)
+    house.turn()
+    assert house.status(job) == "Stopped"
+    assert console.job_page(job).page.one(id="images").text.count("of a cutover that was rolled back") == 1
+    assert "last image" not in visitor.get("/console/jobs").page.text
+    asked = visitor.post("/console/bulk/start", {"back": "/console/jobs", f"job-{job}": "1"})
+    assert "the source is synced anew" in asked.text and "where it stopped" not in asked.text
+
+
+def test_a_provider_that_costs_nothing_speaks_of_no_bill_and_no_cloud(console: Console) -> None:
+    console.house.cloud.billed = False
+    console.app = console.process()
+    job, taken = _cut_over(console)
+    resources = console.job_page(job).page.one(id="resources").text
+    assert "billable" not in resources and " cloud," not in resources
+    assert "this computer" in resources
+    console.house.finish(taken.id, console.house.appliance, Outcome.DONE, None, {})
+    console.house.turn()
+    state = console.job_page(job).page.one(id="state").text
+    assert "pay-as-you-go" not in state and "connector machine check" in state
+
+
+def test_a_cutover_that_found_nothing_to_copy_is_complete(console: Console) -> None:
+    job, taken = _cut_over(console)
+    disks = [{"key": 2000, "label": "a", "capacity": 1 << 30, "wanted": 0, "done": 0, "state": "proved"}]
+    console.house.store.pass_ends.progress(taken.id, console.house.appliance, "proving", disks)
+    meter = console.job_page(job).page.one(id="progress").all("progress")
+    assert [bar["value"] for bar in meter] == ["100.0", "100.0"]
+
+
+def test_a_finished_job_has_no_rhythm_any_more(console: Console) -> None:
+    job = _finished(console)
+    line = console.visitor().get("/console/jobs").page.one("tr", id=f"line-{job}").text
+    assert "every" not in line

@@ -40,6 +40,10 @@ class Directory:
         return ("image files", "conversion")
 
     @property
+    def billed(self) -> bool:
+        return False
+
+    @property
     def limits(self) -> TargetLimits:
         return TargetLimits(most_disks=5)
 

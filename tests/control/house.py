@@ -61,6 +61,7 @@ class Cloud:
 
     def __init__(self) -> None:
         self.features: tuple[str, ...] = ("image files", "conversion")
+        self.billed = True
         self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []

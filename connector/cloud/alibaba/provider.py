@@ -79,6 +79,10 @@ class AlibabaProvider:
         return ()
 
     @property
+    def billed(self) -> bool:
+        return True
+
+    @property
     def limits(self) -> TargetLimits:
         return LIMITS
 

@@ -9,10 +9,13 @@ from typing import Final
 from connector.control.domain import jobs
 from connector.control.domain.jobs import IN_ERROR, READY, STOPPED, SYNCING, WAITING, JobEvent, JobState
 
+_DOWN_NOW: Final = "The source is shut down now."
+_OFF_ALREADY: Final = "The source is off, as its appliance last saw it; if it runs, it is shut down now."
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One operation of the public API as a button. `word` is its part of the address.
+    """One operation of the public API as a button. `word` is its part of the address. `done`: what a page says after it.
 
     An action with a `warning` must be confirmed. `effect` says what an action without a warning does to a job.
     """
@@ -21,6 +24,7 @@ class Action:
     event: JobEvent
     operation: str
     label: str
+    done: str
     given: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[JobState, str] = field(default_factory=dict)
     warning: str = ""
@@ -44,6 +48,7 @@ ACTIONS: Final = (
         JobEvent.START,
         "StartReplicationJob",
         "Start",
+        "The job starts.",
         labels={STOPPED: "Start again", IN_ERROR: "Start again", WAITING: "Run incremental now"},
         effects={
             READY: "Its first run begins. The source is read and does not change.",
@@ -58,6 +63,7 @@ ACTIONS: Final = (
         JobEvent.STOP,
         "StopReplicationJob",
         "Stop",
+        "Stop is asked for. The position is kept.",
         labels={WAITING: "Stop the schedule"},
         effects={
             SYNCING: "Its pass ends. Its position is kept.",
@@ -69,8 +75,9 @@ ACTIONS: Final = (
         JobEvent.CUTOVER,
         "CutOverReplicationJob",
         "Cut over",
+        "The cutover begins: the source is shut down, then the last pass runs.",
         given={"SyncData": "true"},
-        warning="The source is shut down now. Its changes since the last run are read, the last image is made, and"
+        warning=f"{_DOWN_NOW} Its changes since the last run are read, the last image is made, and"
         " the intermediate instance is released.",
         shuts_down=True,
         reads=True,
@@ -80,6 +87,7 @@ ACTIONS: Final = (
         JobEvent.CLOSE,
         "CutOverReplicationJob",
         "Complete without a last pass",
+        "The job is being completed.",
         given={"SyncData": "false"},
         warning="The job ends with the image that it has. The source stays as it is, the intermediate instance is"
         " released.",
@@ -89,6 +97,7 @@ ACTIONS: Final = (
         JobEvent.ROLLBACK,
         "RollbackReplicationJob",
         "Roll back",
+        "The rollback begins: the source gets its state back.",
         warning="The source gets its state back and is powered on, and the job is stopped. Data that was written to a"
         " machine made of the image is not copied back.",
         grave=True,
@@ -98,6 +107,7 @@ ACTIONS: Final = (
         JobEvent.DELETE,
         "DeleteReplicationJob",
         "Delete",
+        "The job is being deleted: its intermediate resources are released.",
         warning="The intermediate instance, its disks and our snapshots are released, and the transferred data is lost."
         " Images stay.",
         grave=True,
@@ -105,6 +115,10 @@ ACTIONS: Final = (
 )
 
 RESUME: Final = "Resume the cutover"
+
+_ANEW: Final = (
+    "Its cutover was rolled back and its source ran on: the source is synced anew, and whole disks are read."
+)
 
 _BY_WORD: Final = {action.word: action for action in ACTIONS}
 
@@ -118,7 +132,7 @@ def possible(state: JobState, never: Collection[JobEvent] = ()) -> tuple[Action,
 def in_cutover(action: Action, *, down: bool) -> Action:
     """The same action for a job whose cutover was asked for. `down`: it has already shut the source down."""
     if action.word == "start":
-        warning = "" if down else "The source is shut down now, and its last changes are read."
+        warning = "" if down else f"{_DOWN_NOW} Its last changes are read."
         goes_on = "The source is down. The cutover goes on where it stopped."
         return replace(
             action, label=RESUME, labels={}, warning=warning, effects=dict.fromkeys(action.effects, goes_on),
@@ -134,6 +148,19 @@ def in_cutover(action: Action, *, down: bool) -> Action:
         lost = "The source is down. Without this job nothing here can power it on again. "
         return replace(action, warning=lost + action.warning)
     return action
+
+
+def after_rollback(action: Action) -> Action:
+    """The same action for a job whose cutover was rolled back last: its start goes on from nowhere."""
+    return replace(action, effects={STOPPED: _ANEW}) if action.word == "start" else action
+
+
+def for_a_source_that_is_off(action: Action) -> Action:
+    """The same action for a source that was off when its appliance looked last."""
+    if not action.shuts_down:
+        return action
+    warning = action.warning.replace(_DOWN_NOW, _OFF_ALREADY)
+    return replace(action, warning=warning, shuts_down=False)
 
 
 def named(word: str) -> Action | None:

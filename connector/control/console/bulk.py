@@ -15,7 +15,7 @@ from connector.control.console.form_fields import spoken
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.jobs import JobPages
 from connector.control.console.lists import SIZES
-from connector.control.console.middleware import SAID, as_denied
+from connector.control.console.middleware import as_denied
 from connector.control.console.pages import Banner, Form, Page, PageRequest, link, ours
 from connector.control.domain import jobs as machine
 from connector.control.domain.allowed_events import impossible
@@ -26,6 +26,7 @@ from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher, permit
 from connector.control.store import Store
 from connector.errors import ConnectorError
+from connector.model import PowerState
 
 #: The name of a job's box; the job's id follows.
 BOX: Final = "job-"
@@ -132,7 +133,7 @@ class BulkPages:
         except (Denied, ConnectorError) as failed:
             problem, remedy = spoken(as_denied(failed))
             return Result(job_id, name, False, f"{problem}; {remedy}" if remedy else problem)
-        return Result(job_id, name, True, SAID[action.word])
+        return Result(job_id, name, True, action.done)
 
     def _permitted(self, request: PageRequest) -> Action:
         action = actions.named(request.path["action"])
@@ -145,9 +146,13 @@ class BulkPages:
         action = next((candidate for candidate in line.actions if candidate.word == chosen.word), None)
         if action is None:
             return Intent(line, refused=_why_not(line.job, chosen.event))
-        if action.reads and (source := self._store.sources.get(line.job.source_id)).error_code:
+        if not action.reads:
+            return Intent(line, action)
+        source = self._store.sources.get(line.job.source_id)
+        if source.error_code:
             return Intent(line, refused=f"its source {source.name} cannot be read: {source.reason}")
-        return Intent(line, action)
+        off = source.facts.get("power") == PowerState.OFF
+        return Intent(line, actions.for_a_source_that_is_off(action) if off else action)
 
     def _list(self, request: PageRequest) -> Page:
         """The list that the boxes were in, with its search."""

@@ -12,6 +12,7 @@ from markupsafe import escape
 from connector import amounts
 from connector.amounts import size
 from connector.control.domain.entities import Pass, PassState
+from connector.control.http.views import PROVED
 from connector.names import visible
 from connector.specification import limited_by
 
@@ -78,9 +79,6 @@ FILTERS: Final[dict[str, Any]] = {
 }
 
 
-_PROVED = "proved"  # an appliance's word for a disk that is read and compared
-
-
 @dataclass(frozen=True, slots=True)
 class DiskFigures:
     """The figures of one disk: bytes, bytes per second, seconds. `eta` is None while it is unknown."""
@@ -101,7 +99,7 @@ class DiskFigures:
     @property
     def percent(self) -> float:
         if not self.wanted:
-            return 100.0 if self.state == _PROVED else 0.0
+            return 100.0 if self.state == PROVED else 0.0
         return 100.0 * min(self.done, self.wanted) / self.wanted
 
     @property
@@ -160,7 +158,7 @@ def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:
         capacity=int(reported.get("capacity", 0)),
         wanted=int(reported.get("wanted", 0)),
         done=int(reported.get("done", 0)),
-        rate=float(reported.get("rate", 0.0)) if running and state != _PROVED else 0.0,
+        rate=float(reported.get("rate", 0.0)) if running and state != PROVED else 0.0,
         bottleneck=limited_by.named(str(reported.get("bottleneck", ""))) if running else "",
         state=state,
         readers=str(reported.get("reader") or ""),

@@ -29,6 +29,7 @@ class JobLine:
     figures: Figures
     percent: float
     outage: str = ""  # says that the source is down; empty while it is up
+    rolled_back: bool = False  # its newest run rolled a cutover back
 
     @property
     def state(self) -> str:
@@ -39,6 +40,8 @@ class JobLine:
     def actions(self) -> tuple[Action, ...]:
         """The actions that are possible, with labels for this job."""
         possible = actions.possible(self.job.state, impossible(self.job))
+        if self.rolled_back:
+            possible = tuple(map(actions.after_rollback, possible))
         shuts_down = self.job.cutover and self.job.last_sync  # without a last pass the source stays as it is
         if not shuts_down or self.job.status is JobStatus.WAITING:
             return possible
@@ -95,6 +98,7 @@ class JobLines:
         """The lines of these jobs, in their order."""
         newest = self._store.passes.newest([job.id for job in jobs])
         names = self._store.overview.source_names({job.source_id for job in jobs})
+        rolled_back = self._store.overview.rolled_back([job.id for job in jobs])
         now = self._store.now()
         return [
             JobLine(
@@ -103,6 +107,7 @@ class JobLines:
                 figures(newest.get(job.id)),
                 views.percent(job, [newest[job.id]] if job.id in newest else []),
                 _outage(job, now),
+                job.id in rolled_back,
             )
             for job in jobs
         ]

@@ -15,6 +15,7 @@ from connector.control.domain.entities import JobImage, LogEntry, Run, Source, T
 from connector.control.store import Store
 from connector.errors import ConnectorError
 from connector.names import visible
+from connector.specification.images import rolled_back
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ class JobDetails:
     resources: Sequence[JobResource]
     log: Sequence[LogEntry]
     stopping: bool
+    billed: bool  # whether the target costs money
+    out_of_date: frozenset[str]  # ids of the images of cutovers that were rolled back
 
     @property
     def bill(self) -> list[JobResource]:
@@ -117,8 +120,10 @@ class JobDetails:
 class JobDetailsReader:
     """Reads the details of jobs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, billed: bool) -> None:
+        """`billed`: whether what the provider makes costs money."""
         self._store = store
+        self._billed = billed
 
     def of(self, line: JobLine) -> JobDetails:
         """The details of this job."""
@@ -126,23 +131,26 @@ class JobDetailsReader:
         runs, images = store.runs.of(job.id)[::-1], store.resources.images(job.id)[::-1]
         source = store.sources.of(job)
         by_run = {image.run_id: image for image in images}
+        results = [(run.kind, by_run[run.id].id if run.id in by_run else "") for run in runs[::-1]]
         return JobDetails(
             line=line,
             source=source,
             runs=[RunLine(run, by_run.get(run.id)) for run in runs],
             images=images,
-            resources=[_resource(resource) for resource in store.resources.of(job.id)],
+            resources=[_resource(resource, self._billed) for resource in store.resources.of(job.id)],
             log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
+            billed=self._billed,
+            out_of_date=rolled_back(results, cut_over=job.cutover),
         )
 
 
-def _resource(resource: TrackedResource) -> JobResource:
+def _resource(resource: TrackedResource, billed: bool) -> JobResource:
     return JobResource(
         kind=resource.kind,
         reference=resource.reference or "not made yet",
-        place=resource.place,
+        place=resource.place if billed or resource.place != "cloud" else "this computer",
         since=resource.created,
         exists=bool(resource.reference) and not resource.removed,
-        bill=resource.billable and resource.kind != "image",  # an image is the job's result
+        bill=billed and resource.billable and resource.kind != "image",  # an image is the job's result
     )

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from connector.control.console import sessions
+from connector.control.console import actions, sessions
 from connector.control.console.form_fields import field_at_fault, spoken
 from connector.control.console.pages import (
     ROOT,
@@ -52,14 +52,15 @@ _ASK_AGAIN: Final = """<!doctype html>
 <body><p><a href="">Go on to the console</a></p></body></html>
 """
 
+_FAILED: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Connector</title></head>
+<body><p>{text}</p><p><a href="{jobs}">Back to the jobs</a></p></body></html>
+"""
+
 #: What a page says after an action. The address carries the word, never the sentence.
 SAID: Final = {
     "created": "The job is created. It starts when you start it, or at its scheduled time.",
-    "start": "The job starts.",
-    "stop": "Stop is asked for. The position is kept.",
-    "cutover": "The cutover begins: the source is shut down, then the last pass runs.",
-    "close": "The job is being completed.",
-    "delete": "The job is being deleted: its intermediate resources are released.",
+    **{action.word: action.done for action in actions.ACTIONS},
     "changed": "The change is saved.",
     "removed": "The source is being removed. A rescan registers its machine as a new source.",
     "made": "The workgroup is made.",
@@ -199,9 +200,9 @@ def _failure(http: Request, failed: Exception) -> Response:
         return _plain(Denied("MalformedRequest", "").status, f"The body is larger than {MAX_BODY} bytes.")
     if isinstance(failed, ConnectorError):
         _LOG.warning("the console cannot answer %.200r: %s", http.scope["path"], failed)
-        return _plain(503, "The control plane cannot answer now: wait, then reload the page.")
+        return _page(503, "The control plane cannot answer now: wait, then reload the page.")
     _LOG.error("%s %.200r failed unexpectedly", http.method, http.scope["path"], exc_info=failed)
-    return _plain(500, "The page failed because of a defect of ours: see the control plane's log.")
+    return _page(500, "The page failed because of a defect of ours: see the control plane's log.")
 
 
 def read_form(http: Request, body: bytes, cookie: str) -> dict[str, str]:
@@ -288,6 +289,12 @@ def _sound(*mappings: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if len(str(value)) > MAX_TEXT or _UNSOUND.search(f"{name}{value}"):
                 raise Denied("MalformedRequest", "A value is too long, or holds control characters.")
+
+
+def _page(status: int, text: str) -> Response:
+    """A page that needs neither store nor templates, with a way back."""
+    html = _FAILED.format(text=escape(text), jobs=escape(link("jobs")))
+    return with_headers(Response(html, status, media_type="text/html"))
 
 
 def _plain(status: int, text: str) -> Response:

@@ -34,15 +34,18 @@ def routes(
     keys: AccessKeys,
     grace: float,
     templates: Templates | None = None,
+    *,
+    billed: bool = True,
 ) -> list[BaseRoute]:
     """The routes under `/console`, and the redirect from `/`. They must come before the public API.
 
     Changes go through `dispatcher`. `grace`: how long an appliance may be silent. `templates` can be shared.
+    `billed`: whether what the provider makes costs money.
     """
     templates = templates or Templates()
     authenticator = SessionAuthenticator(store, keys, LoginThrottle())
     lines = JobLines(store)
-    watching = Watching(store, lines, JobDetailsReader(store), templates)
+    watching = Watching(store, lines, JobDetailsReader(store, billed=billed), templates)
     jobs = JobPages(store, dispatcher, lines, watching)
     changing = (
         jobs,

@@ -93,6 +93,11 @@ class Steps:
         """What the target takes."""
         return self._provider.limits
 
+    @property
+    def billed(self) -> bool:
+        """Whether what the provider makes costs money."""
+        return self._provider.billed
+
     def check(self, fields: Mapping[str, Any], region: str, source: Source) -> None:
         """Raise `OutOfRange` for fields of a job that the provider cannot carry out."""
         for field in JOB_FIELDS:

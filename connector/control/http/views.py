@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from connector.control.domain import definition, jobs
 from connector.control.domain.allowed_events import allowed, must_power_on, read_by
@@ -98,12 +98,18 @@ def open_cutover(machine: Source, row: Job) -> Json:
     }
 
 
+#: The state of a disk that is read and compared, as an appliance reports it.
+PROVED: Final = "proved"
+
+
 def percent(row: Job, passes: list[Pass]) -> float:
     """How much of the newest pass is done, from 0 to 100."""
     if row.status is jobs.JobStatus.FINISHED:
         return 100.0
     disks: list[dict[str, Any]] = passes[-1].disks if passes else []
     planned = sum(int(disk["wanted"]) for disk in disks)
+    if disks and not planned and all(disk.get("state") == PROVED for disk in disks):
+        return 100.0  # nothing had changed
     return round(100.0 * sum(int(disk["done"]) for disk in disks) / planned, 1) if planned else 0.0
 
 

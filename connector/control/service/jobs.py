@@ -55,6 +55,11 @@ class JobService:
         self.poke = poke
         self.grace = grace
 
+    @property
+    def billed(self) -> bool:
+        """Whether the target costs money."""
+        return self._steps.billed
+
     def create(self, new_job: NewJob) -> Job:
         """Create a job in Ready. Raises `Ineligible` if a finding blocks the source, `OutOfRange` for unsupported fields.
 

@@ -138,7 +138,7 @@ def resource(row: TrackedResource, images: Mapping[str, JobImage]) -> Answer:
         "ResourceId": row.reference or "",
         "Name": image.name if image else "",
         **_image(image),
-        "Billable": row.billable,
+        "Billable": billed and row.billable,
         "Released": row.removed,
         "Token": row.token,
         "PassId": row.pass_id or "",

@@ -169,7 +169,8 @@ class ExtensionOperations:
             for row in self._store.resources.of(job.id)
             if values.get("Released", row.removed) is row.removed
         ]
-        answers = [show.resource(row, images) for row in _part(rows, values)]
+        billed = self._service.billed
+        answers = [show.resource(row, images, billed=billed) for row in _part(rows, values)]
         return page("Resources", "Resource", answers, len(rows), *paging(values))
 
     def _rollback(self, _caller: Caller, values: Values) -> Answer:

@@ -299,7 +299,10 @@ class Jobs:
     def apply(self, job_id: str, event: JobEvent) -> Job:
         """Change the state when nothing else changes with it: STOP while waiting, DELETE, DELETED, EXPIRED."""
         with self._database.write() as connection:
-            return move(self._database, connection, locked(connection, job_id), event)
+            job = locked(connection, job_id)
+            # The image has replaced the source. A job that is being deleted does not say any more that it was Finished.
+            replaced = event is JobEvent.DELETE and job.status is JobStatus.FINISHED
+            return move(self._database, connection, job, event, **({"down_since": None} if replaced else {}))
 
     def advance(self, run_id: str, event: JobEvent, changes: Json | None = None) -> None:
         """Take a report of the workflow. Repeating it is harmless. `changes`: columns of the job."""

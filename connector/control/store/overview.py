@@ -12,6 +12,7 @@ from connector.control.domain.entities import Json, Outcome
 from connector.control.domain.jobs import BusinessStatus, JobState, JobStatus
 from connector.control.store import tables
 from connector.control.store.database import Database
+from connector.control.store.runs import ROLLBACK
 
 _PASSES: Final = tables.passes
 _JOBS: Final = tables.jobs
@@ -114,6 +115,14 @@ class Overview:
         return [
             JobGlance(r.id, r.name, JobState(JobStatus(r.status), BusinessStatus(r.business))) for r in rows
         ]
+
+    def rolled_back(self, ids: Collection[str]) -> set[str]:
+        """Those of these jobs whose newest run rolled a cutover back."""
+        c, others = tables.runs.c, tables.runs.alias().c
+        newest = sa.select(sa.func.max(others.number)).where(others.job_id == c.job_id).scalar_subquery()
+        query = sa.select(c.job_id).where(c.job_id.in_(ids), c.kind == ROLLBACK, c.number == newest)
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def source_names(self, ids: Collection[str]) -> dict[str, str]:
         """Names of sources by id, deleted ones too."""
