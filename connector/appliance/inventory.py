@@ -30,7 +30,7 @@ LOOK = 0.5  # seconds between two calls that end the wait for news
 
 class Registry(Protocol):
     def put_sources(
-        self, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]]
+        self, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter_url: str
     ) -> dict[str, str]: ...
 
     def close(self) -> None: ...
@@ -120,7 +120,7 @@ class Rescan:
         findings = survey(inventory, self._target.limits, now=self._vcenter.now())
         bare = [replace(machine, traits=_selectable(machine.traits)) for machine in inventory.machines]
         with closing(self._connect()) as registry:
-            registry.put_sources(bare, findings)
+            registry.put_sources(bare, findings, self._vcenter.url)
         self._outages.heard(ControlFailed, Unreachable)
 
 

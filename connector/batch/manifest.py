@@ -184,7 +184,8 @@ class MachineEntry(Choices):
     name: Line | None = Field(default=None, description="Name in vCenter; must be one machine's alone.")
     moref: Word | None = Field(default=None, description="Managed object reference, e.g. `vm-101`.")
     vcenter: Line | None = Field(
-        default=None, description="URL of the vCenter, when several are registered and a moref is not enough."
+        default=None,
+        description="URL, host or instance UUID of the vCenter, when several are registered and a moref is not enough.",
     )
     selector: Query | None = Field(
         default=None,

@@ -127,7 +127,8 @@ def plan(
             steps.append(step)
             problems += wrong
             warnings += notes
-    steps += _untouched(jobs, sources, {placement.source.id for placement in resolved.placements})
+    own_sources = {placement.source.id for placement in resolved.placements}
+    steps += _untouched(jobs, sources, own_sources, certain=not resolved.unresolved)
     if (start := wave.start()) and start <= now and any(step.starts for step in steps):
         mark = wave.mark("schedule", "start")
         text = "the scheduled start has passed: what has not begun is started at once"
@@ -339,12 +340,17 @@ def _require_members(wave: Wave, jobs: Sequence[JobView]) -> None:
             raise ControlFailed(text, on=wave.name, remedy="run the same release on both sides")
 
 
-def _untouched(jobs: Sequence[JobView], sources: Sequence[SourceView], own_jobs: set[str]) -> Iterator[Step]:
+def _untouched(
+    jobs: Sequence[JobView], sources: Sequence[SourceView], own_sources: set[str], *, certain: bool
+) -> Iterator[Step]:
+    """Jobs of machines that no entry names. Not `certain`: an entry that names no machine may mean one of them."""
     names = {source.id: source.name for source in sources}
     for job in jobs:
-        if job.source in own_jobs or job.status == "Deleting":
+        if job.source in own_sources or job.status == "Deleting":
             continue
         note = f"{job.state}; not in the manifest: `connector job delete {job.id}` if it is not wanted"
+        if not certain:
+            note = f"{job.state}; no entry names it yet: first put right the entries that name no machine"
         yield Step(
             JobChange.UNTOUCHED,
             names.get(job.source, job.source),

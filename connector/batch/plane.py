@@ -54,7 +54,8 @@ class SourceView:
     trouble: str = ""  # why it is Unavailable
     missing: bool = False  # no longer in vCenter
     moref: str = ""
-    vcenter: str = ""
+    vcenter: str = ""  # its instance UUID
+    address: str = ""  # of its vCenter: the URL at which the appliance reaches it
     power: str = ""
     folder: str = ""
     cluster: str = ""

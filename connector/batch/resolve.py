@@ -61,12 +61,14 @@ class Resolved:
     placements: tuple[ResolvedMachine, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    unresolved: tuple[int, ...] = ()  # entries that name no machine, or no single one
 
 
 def resolve(wave: Wave, sources: Sequence[SourceView]) -> Resolved:
     """Resolve all entries. Explicit entries take their machines first; selectors get the others, each machine only once."""
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    unresolved: list[int] = []
     entry_of: dict[str, int] = {}
     pairs: list[tuple[int, SourceView]] = []
     entries = list(enumerate(wave.manifest.machines))
@@ -74,6 +76,8 @@ def resolve(wave: Wave, sources: Sequence[SourceView]) -> Resolved:
     for number, entry in explicit + [pair for pair in entries if pair[1].selector is not None]:
         matches = _found(wave, number, entry, sources, problems)
         warnings += _other_names(wave, number, entry, matches)
+        if not matches:
+            unresolved.append(number)
         fresh = [source for source in matches if source.id not in entry_of]
         for source in matches:
             other_entry = entry_of.get(source.id)
@@ -87,7 +91,7 @@ def resolve(wave: Wave, sources: Sequence[SourceView]) -> Resolved:
         _placed(wave, number, source, problems) for number, source in sorted(pairs, key=lambda p: p[0])
     ]
     problems += _matched_by_none(wave, placements)
-    return Resolved(tuple(placements), tuple(problems), tuple(warnings))
+    return Resolved(tuple(placements), tuple(problems), tuple(warnings), tuple(unresolved))
 
 
 def _matched_by_none(wave: Wave, placements: Sequence[ResolvedMachine]) -> Iterator[Problem]:
@@ -112,8 +116,13 @@ def _matched_by_none(wave: Wave, placements: Sequence[ResolvedMachine]) -> Itera
 def _found(
     wave: Wave, number: int, entry: MachineEntry, sources: Sequence[SourceView], problems: list[Problem]
 ) -> list[SourceView]:
-    near = [s for s in sources if entry.vcenter is None or _same_url(s.vcenter, entry.vcenter)]
     path = f"machines[{number}]"
+    near = [source for source in sources if entry.vcenter is None or _is_of(source, entry.vcenter)]
+    if entry.vcenter is not None and not near:
+        problems.append(
+            _unknown_vcenter(entry.vcenter, wave.mark("machines", number, "vcenter"), path, sources)
+        )
+        return []
     if entry.selector is not None:
         mark = wave.mark("machines", number, "selector")
         return _selected(entry.selector, near, mark, path, problems)
@@ -131,9 +140,11 @@ def _found(
         names = [s.name if kind == "name" else s.moref for s in near]
         problems.append(Problem(f"no machine is called {word!r}", mark, _suggestion(str(word), names), path))
     if len(matches) > 1:
-        places = ", ".join(f"{s.moref or s.id} in {s.folder or s.vcenter or 'vCenter'}" for s in matches[:6])
+        several = len({s.vcenter for s in matches}) > 1
+        places = ", ".join(_place(s, with_vcenter=several) for s in matches[:6])
         text = f"{len(matches)} machines are called {word!r}: {places}"
-        problems.append(Problem(text, mark, "name one by moref, and vcenter if there are several", path))
+        remedy = "add `vcenter`, and name it by moref" if several else "name one by moref"
+        problems.append(Problem(text, mark, remedy, path))
         return []
     return matches
 
@@ -272,5 +283,22 @@ def _suggestion(word: str, names: Sequence[str]) -> str:
     return "`connector vm list` shows what is there; a source appears when an appliance has seen it"
 
 
-def _same_url(left: str, right: str) -> bool:
-    return server_url(left) == server_url(right)
+def _is_of(source: SourceView, vcenter: str) -> bool:
+    """Whether a manifest's words for a vCenter, its URL, host or instance UUID, mean this machine's."""
+    return server_url(vcenter) in {server_url(name) for name in (source.vcenter, source.address) if name}
+
+
+def _unknown_vcenter(vcenter: str, mark: FilePosition, path: str, sources: Sequence[SourceView]) -> Problem:
+    known = sorted({f"{s.address} ({s.vcenter})" if s.address else s.vcenter for s in sources if s.vcenter})
+    remedy = (
+        f"known are {', '.join(known[:6])}" if known else "this control plane tells no vCenter of its sources"
+    )
+    return Problem(f"no vCenter is known as {visible(vcenter)!r}", mark, visible(remedy), path)
+
+
+def _place(source: SourceView, *, with_vcenter: bool) -> str:
+    """Where a machine is: what tells it from others of its name."""
+    vcenter = source.address or source.vcenter
+    where = source.folder or vcenter or "vCenter"
+    beside = f" of {vcenter}" if with_vcenter and source.folder and vcenter else ""
+    return visible(f"{source.moref or source.id} in {where}{beside}")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 from urllib.parse import urlsplit
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def server_url(text: str) -> str:
     """`https://HOST[:PORT]`, the host in lower case, IPv6 in brackets, without the usual port and the API's path.
 
-    A text that is no address is answered unchanged.
+    A text that is no address is answered unchanged. So is an instance UUID, which names a vCenter too, in lower case.
     """
     bare = text.strip()
+    if _UUID.fullmatch(bare):
+        return bare.lower()
     try:
         host = bare if isinstance(ip_address(bare), IPv6Address) else ""
     except ValueError:

@@ -35,7 +35,7 @@ _VSWITCH: Final = ("vswitch", "vswitch id")
 _BANDWIDTH: Final = ("bandwidth",)
 _TEMPLATE: Final = ("template",)
 _SRM: Final = ("srm placeholder",)
-_VCENTER: Final = ("vi sdk server",)
+_VCENTER: Final = ("vi sdk server", "vcenter")
 _DISK: Final = ("disk",)
 _RAW: Final = ("raw",)
 _RAW_MODE: Final = ("raw comp. mode", "raw comp mode")
@@ -56,7 +56,7 @@ _RVTOOLS: Final = frozenset(
 )
 _OURS: Final = (
     *(name for name in (*_NAME, *_MOREF) if name not in (*_RVTOOLS_NAME, *_RVTOOLS_ID)),
-    *(*_GROUP, *_REGION, *_INSTANCE, *_VSWITCH, *_BANDWIDTH),
+    *(*_GROUP, *_REGION, *_INSTANCE, *_VSWITCH, *_BANDWIDTH, "vcenter"),
 )
 _GUARDED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _NOT_SHARED: Final = ("none", "nosharing", "sharingnone")
@@ -85,6 +85,11 @@ class _Machine:
     @property
     def identity(self) -> tuple[str, str]:
         return self.id, self.server
+
+    @property
+    def exported(self) -> bool:
+        """Whether the vCenter is named by its instance UUID, as by `connector vm list --csv`: nobody spells it otherwise."""
+        return bool(self.server) and not self.server.startswith("https://")
 
 
 def read(content: bytes, file: str) -> Sheet:
@@ -172,7 +177,8 @@ def _machine(sheet: Sheet, line: int, row: Mapping[str, str]) -> _Machine:
         name = text[1:] if text[:1] == "'" and text[1:].startswith(_GUARDED) else text
     else:
         name = unescaped(text.strip(" \t\r\n"))
-    return _Machine(line, row, name, _cell(row, ids), _server(row), ours=not _is_rvtools(sheet))
+    server = _server(row, _VCENTER[:1] if _is_rvtools(sheet) else _VCENTER)
+    return _Machine(line, row, name, _cell(row, ids), server, ours=not _is_rvtools(sheet))
 
 
 def _is_export(sheet: Sheet) -> bool:
@@ -199,7 +205,10 @@ def _left_out(machine: _Machine, names: Mapping[str, int]) -> str:
 def _entries(machines: Sequence[_Machine]) -> list[dict[str, Any]]:
     names = Counter(machine.name.lower() for machine in machines)
     several = len({machine.server for machine in machines if machine.server}) > 1
-    return [_entry(machine, with_server=several or names[machine.name.lower()] > 1) for machine in machines]
+    return [
+        _entry(machine, with_server=several or machine.exported or names[machine.name.lower()] > 1)
+        for machine in machines
+    ]
 
 
 def _entry(machine: _Machine, *, with_server: bool) -> dict[str, Any]:
@@ -284,8 +293,8 @@ def _shares(cell: str) -> bool:
     return "".join(cell.lower().split()) not in _NOT_SHARED and truth(cell) is not False
 
 
-def _server(row: Mapping[str, str]) -> str:
-    server = _cell(row, _VCENTER)
+def _server(row: Mapping[str, str], columns: Sequence[str] = _VCENTER) -> str:
+    server = _cell(row, columns)
     return server_url(server) if server else ""
 
 

@@ -87,14 +87,13 @@ class SmcPlane:
         return [_passed(row) for row in _rows(page, "Passes", "Pass") if row.get("Outcome") == "done"]
 
     def image_files(self, job: str) -> Mapping[str, str]:
-        """The directories of a job's images, by id. A cloud's images are in none."""
+        """Where a job's images are, by id: their directory, or the id of an image of a cloud; empty for one that was removed."""
         try:
             page = self._call("DescribeReplicationJobResources", JobId=job, PageSize=PAGE)
         except BadInput:  # no such extension
             return {}
         rows = [row for row in _rows(page, "Resources", "Resource") if row.get("ImageId")]
-        locations = {str(row["ImageId"]): str(row.get("Location") or "") for row in rows}
-        return {image: location for image, location in locations.items() if location.startswith("/")}
+        return {str(row["ImageId"]): _image_place(row) for row in rows}
 
     def create(self, parameters: Parameters) -> str:
         return str(self._call("CreateReplicationJob", **parameters)["JobId"])
@@ -163,6 +162,11 @@ def _rows(page: Json, plural: str, singular: str) -> list[Any]:
     return list((page.get(plural) or {}).get(singular) or [])
 
 
+def _image_place(row: Json) -> str:
+    location = str(row.get("Location") or "")
+    return "" if row.get("Released") else location if location.startswith("/") else str(row["ImageId"])
+
+
 def _source(row: Json, details: Json) -> SourceView:
     about = _parsed(row.get("SystemInfo"))
     path = str(details.get("InventoryPath") or "")
@@ -176,6 +180,7 @@ def _source(row: Json, details: Json) -> SourceView:
         missing=row.get("ErrorCode") == "SourceServer.Missing",
         moref=str(details.get("MachineId") or ""),
         vcenter=str(details.get("VCenter") or ""),
+        address=str(details.get("VCenterUrl") or ""),
         power=str(details.get("PowerState") or ""),
         folder=path.rpartition("/")[0],
         cluster=str(details.get("ClusterName") or ""),

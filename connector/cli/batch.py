@@ -157,7 +157,10 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
             while last is None or (watch and not last.settled):
                 if last is not None:
                     _pause(every)
-                placements = resolve(wave, sources).placements
+                resolved = resolve(wave, sources)
+                placements = resolved.placements
+                if last is None:
+                    view.print_problems(wave.file, resolved.problems, "warning: ")
                 try:
                     jobs = plane.jobs(wave.name)
                     elsewhere = finished_elsewhere(plane, placements, jobs)

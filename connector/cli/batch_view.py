@@ -58,8 +58,8 @@ def print_plan(plan: WavePlan, *, verbose: bool, as_json: bool) -> None:
     )
     click.echo(f"{plan.wave.name}: {counts}, {plan.count(JobChange.UNTOUCHED)} not touched")
     _print_estimate(plan)
-    _print_problems(plan.wave.file, plan.warnings, "warning: ")
-    _print_problems(plan.wave.file, plan.problems)
+    print_problems(plan.wave.file, plan.warnings, "warning: ")
+    print_problems(plan.wave.file, plan.problems)
 
 
 def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
@@ -72,8 +72,8 @@ def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
         }
         click.echo(json.dumps({"wave": plan.wave.name} | record | {"undone": applied.undone} | trouble))
         return
-    _print_problems(plan.wave.file, [*plan.warnings, *applied.warnings], "warning: ")
-    _print_problems(plan.wave.file, applied.failures)
+    print_problems(plan.wave.file, [*plan.warnings, *applied.warnings], "warning: ")
+    print_problems(plan.wave.file, applied.failures)
     if plan.empty:
         click.echo(f"{plan.wave.name}: no change")
     elif applied.failures and not applied.created and not applied.changed:
@@ -147,7 +147,7 @@ def print_report(report: Report, as_json: bool) -> None:
     for line in report.lines:
         if line.rolled_back:
             use = f"{images.USE_THIS}: {line.image}; " if line.image else ""
-            click.echo(plain(f"{line.machine}: {use}{images.NOT_THIS}: {line.rolled_back}"))
+            click.echo(plain(f"{line.machine}: {use}image {images.NOT_THIS}: {line.rolled_back}"))
     totals = report.totals
     lacking = totals["without_job"]
     missing = f", {lacking} {'has' if lacking == 1 else 'have'} no job" if lacking else ""
@@ -192,7 +192,8 @@ def _print_estimate(plan: WavePlan) -> None:
     click.echo(f"assumed: {'; '.join(figures.assumptions)}")
 
 
-def _print_problems(file: str, problems: Sequence[Problem], prefix: str = "") -> None:
+def print_problems(file: str, problems: Sequence[Problem], prefix: str = "") -> None:
+    """Print each problem in a line, in the file's order."""
     for problem in sorted(problems, key=lambda problem: problem.mark):
         click.echo(f"{prefix}{problem.line(file)}", err=True)
 

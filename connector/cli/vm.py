@@ -115,12 +115,13 @@ def list_machines(
     """
     selector = Selector.of(words)
     with estate.session(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
-        machines = choose(selector, vcenter.machines())
+        machines, instance = choose(selector, vcenter.machines()), vcenter.about.instance_uuid
     if as_json:
         for machine in machines:
             click.echo(json.dumps(asdict(machine)))
     elif as_csv:
-        _write_csv(machines, (*columns, "template") if columns == USUAL else columns)
+        usual = columns == USUAL
+        _write_csv(machines, (*columns, "template") if usual else columns, instance if usual else "")
     else:
         print_table(_machine_table(machines, columns))
 
@@ -218,11 +219,13 @@ def check_machines(
         raise click.exceptions.Exit(5)
 
 
-def _write_csv(machines: Sequence[Machine], columns: Sequence[str]) -> None:
+def _write_csv(machines: Sequence[Machine], columns: Sequence[str], vcenter: str = "") -> None:
+    """Write a row for each machine. `vcenter`: the last column, the vCenter's instance UUID; empty: no such column."""
+    last = (vcenter,) if vcenter else ()
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([*columns, *(["vcenter"] if vcenter else [])])
     for machine in machines:
-        writer.writerow([_cell(COLUMNS[column](machine)) for column in columns])
+        writer.writerow([*(_cell(COLUMNS[column](machine)) for column in columns), *last])
 
 
 def _cell(value: Any) -> Any:

@@ -159,14 +159,19 @@ class ControlClient:
         self._connection.call("POST", "/agents/v1/key", {"evidence_key": evidence_key})
 
     def put_sources(
-        self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]
+        self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]], vcenter_url: str = ""
     ) -> dict[str, str]:
-        """Report the whole inventory; `findings` by moref. Answers the source id of each moref. Missing machines are gone."""
+        """Report the whole inventory; `findings` by moref. Answers the source id of each moref. Missing machines are gone.
+
+        `vcenter_url`: where the appliance reaches the vCenter; people name it in manifests.
+        """
         body = [
             asdict(machine) | {"findings": [asdict(finding) for finding in findings.get(machine.moref, ())]}
             for machine in machines
         ]
-        answer = self._connection.call("PUT", "/agents/v1/sources", {"machines": body})
+        answer = self._connection.call(
+            "PUT", "/agents/v1/sources", {"machines": body, "vcenter_url": vcenter_url}
+        )
         return {str(moref): str(source) for moref, source in answer.items()}
 
     def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:

@@ -109,6 +109,11 @@ class VCenter:
         return tasks.persist(work, on=on, wait=wait, what="vCenter", tries=1)
 
     @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return self._session.url
+
+    @property
     def about(self) -> About:
         return self._session.about
 

@@ -57,6 +57,7 @@ class Session:
         self._connection = connection
         self.endpoint = VCenterAddress.parse(settings.url)
         self.user = pasted.account(settings.user, str(self.endpoint))
+        self.url = settings.url
         self._password = settings.password
         self._trust = trust.VCenterTrust.of(settings.thumbprint, settings.authority)
         self._keep_alive = keep_alive

@@ -25,16 +25,19 @@ class Registry:
     def __init__(self) -> None:
         self.told: list[tuple[Machine, ...]] = []
         self.findings: Mapping[str, Sequence[Finding]] = {}
+        self.vcenter_url = ""
         self._news = threading.Condition()
 
     def put_sources(
         self,
         machines: Sequence[Machine],
         findings: Mapping[str, Sequence[Finding]],
+        vcenter_url: str,
     ) -> dict[str, str]:
         with self._news:
             self.told.append(tuple(machines))
             self.findings = findings
+            self.vcenter_url = vcenter_url
             self._news.notify_all()
         return {}
 
@@ -52,6 +55,7 @@ def rescan(place: World, registry: Registry, every: float = EVER, *, watch: bool
     with VCenter(place.settings(), owner="rescan", ledger=Memory()) as vcenter:
         renewed = Rescan(vcenter, lambda: registry, every, stop, watch=watch)
         assert renewed.once() == 2
+        assert registry.vcenter_url == place.settings().url
         with renewed:
             yield
 

@@ -74,8 +74,9 @@ class Estate:
         self.plane = SmcPlane(lambda: self.desk)
         self.numbers = itertools.count(1)
         self.machines: list[Machine] = []
-        self.vcenter = f"https://{uuid.uuid4().hex[:12]}"
-        self.appliance = house.enrol(self.vcenter[8:], self.vcenter)
+        self.vcenter = str(uuid.uuid4())
+        self.url = f"https://{uuid.uuid4().hex[:12]}.example:8990"
+        self.appliance = house.enrol(f"of-{self.vcenter[:8]}", self.vcenter)
 
     def has(self, *names: str, disks: int = 2, **facts: Any) -> None:
         """More machines; a name may come twice."""
@@ -91,7 +92,7 @@ class Estate:
         self.seen()
 
     def seen(self) -> None:
-        bodies = [asdict(found) | {"findings": []} for found in self.machines]
+        bodies = [asdict(found) | {"findings": [], "vcenter_url": self.url} for found in self.machines]
         self.house.store.sources.put(self.vcenter, bodies, self.appliance)
 
     def plan(self, wave: Wave, now: float | None = None) -> WavePlan:

@@ -104,3 +104,18 @@ def test_no_bytes_crash_the_import(content: bytes) -> None:
         parse(made.text.encode(), "f")
     except ManifestRefused as refused:
         assert refused.problems
+
+
+def test_a_list_of_ours_carries_its_vcenter() -> None:
+    uuid = "0C6A9B6E-23D5-4D3B-9B67-0AAF8BE1A2D4"
+    text = f"name,moref,vcenter\nweb-01,vm-1,{uuid}\n"
+    imported = manifest(read(text.encode(), "list.csv"), "w1", "r")
+    assert parse(imported.text.encode(), "w1.yaml").manifest.machines[0].vcenter == uuid.lower()
+
+
+def test_a_custom_attribute_called_vcenter_is_not_rvtools_server() -> None:
+    rows = "\n".join(f"web-01,poweredOn,vm-{n},vc-{n}.example,elsewhere" for n in (1, 2))
+    text = f"VM,Powerstate,VM ID,VI SDK Server,vCenter\n{rows}\n"
+    imported = manifest(read(text.encode(), "RVTools_tabvInfo.csv"), "w1", "r")
+    entries = parse(imported.text.encode(), "w1.yaml").manifest.machines
+    assert [entry.vcenter for entry in entries] == ["https://vc-1.example", "https://vc-2.example"]

@@ -524,3 +524,38 @@ def manifest(name: str, rhythm: dict[str, Any] | None, machines: dict[str, dict[
         "machines": [{"name": machine} | chosen for machine, chosen in machines.items()],
     }
     return wave(yaml.safe_dump(body))
+
+
+@pytest.mark.parametrize("spelt", ["url", "sdk", "host", "uuid"])
+def test_a_vcenter_is_named_by_url_host_or_instance_uuid(estate: Estate, spelt: str) -> None:
+    estate.has("web-01")
+    spellings = {"url": estate.url, "sdk": f"{estate.url}/sdk", "host": estate.url[8:].upper()}
+    vcenter = spellings.get(spelt, estate.vcenter.upper())
+    planned = estate.plan(wave(HEAD + f"machines:\n  - {{moref: vm-1, vcenter: '{vcenter}'}}\n"))
+    assert lines(planned) == []
+    assert [step.machine for step in planned.steps] == ["web-01"]
+
+
+def test_a_vcenter_that_is_not_known_is_said_with_those_that_are(estate: Estate) -> None:
+    estate.has("web-01")
+    (problem,) = lines(estate.plan(wave(HEAD + "machines:\n  - {name: web-01, vcenter: vc.example}\n")))
+    assert "machines[0]: no vCenter is known as 'vc.example'; known are" in problem
+    assert estate.url in problem and estate.vcenter in problem
+
+
+def test_machines_of_one_name_in_two_vcenters(estate: Estate) -> None:
+    estate.has("db", "web")
+    applied(estate, HEAD + "machines: [{name: db}, {name: web}]\n")
+    other = Estate(estate.house)
+    other.has("db", "web")
+    sources = estate.plane.sources()
+    text = wave(HEAD + "machines: [{name: db}, {name: web}]\n")
+    planned = plan(
+        text, resolve.resolve(text, sources), sources, estate.plane.jobs("w1"), estate.house.clock()
+    )
+    problem = lines(planned)[0]
+    assert f"of {estate.url}" in problem and f"of {other.url}" in problem
+    assert "add `vcenter`" in problem
+    assert {step.change for step in planned.steps} == {JobChange.UNTOUCHED}
+    for step in planned.steps:
+        assert "delete" not in step.note and "no entry names it yet" in step.note

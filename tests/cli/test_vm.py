@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +56,14 @@ class TestAccess:
             str(12 << 20),
         ]
         assert rows[2][3].startswith("esx-")
+
+    def test_the_usual_csv_names_its_vcenter(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["vm", "list", "--csv"]) == 0
+        head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+        assert head[-1] == "vcenter"
+        assert len({row[-1] for row in rows}) == 1 and re.fullmatch(
+            r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", rows[0][-1]
+        )
 
     def test_every_column_can_be_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
         for column in COLUMNS:

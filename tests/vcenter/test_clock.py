@@ -42,7 +42,7 @@ def test_a_snapshot_of_today_is_not_old(place: World) -> None:
 
     class Registry:
         def put_sources(
-            self, _machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]]
+            self, _machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], _url: str
         ) -> dict[str, str]:
             told.append(findings)
             return {}

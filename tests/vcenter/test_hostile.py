@@ -195,7 +195,7 @@ def test_the_control_plane_is_told_of_all(place: Place) -> None:
 
     class Registry:
         def put_sources(
-            self, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]]
+            self, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], _url: str
         ) -> dict[str, str]:
             kept.append((machines, findings))
             return {}

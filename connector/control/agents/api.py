@@ -150,7 +150,9 @@ class AgentApi:
         return {}
 
     def _sources(self, call: ApiRequest) -> Any:
-        return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
+        address = {"vcenter_url": call.message.vcenter_url}
+        machines = [machine | address for machine in call.message.machines]
+        return self._store.sources.put(call.who.vcenter, machines, call.who)
 
     async def _take(self, call: ApiRequest) -> Any:
         with self._place(call.who.id) as may_wait:

@@ -51,6 +51,7 @@ class Heartbeat(Message):
 
 
 class SourceList(Message):
+    vcenter_url: Annotated[str, Field(max_length=400)] = ""  # an appliance of 0.1.0 does not send it
     machines: Annotated[list[dict[str, Any]], Field(max_length=MAX_MACHINES)]
 
     @field_validator("machines")

@@ -129,8 +129,8 @@ def passed(
     }
 
 
-def resource(row: TrackedResource, images: Mapping[str, JobImage]) -> Answer:
-    """One tracked resource of a job. `images`: by run."""
+def resource(row: TrackedResource, images: Mapping[str, JobImage], *, billed: bool) -> Answer:
+    """One tracked resource of a job. `images`: by run. `billed`: whether the target costs money."""
     image = images.get(row.token.removeprefix("image-")) if row.kind == "image" else None
     return {
         "Kind": row.kind,
@@ -153,6 +153,7 @@ def findings(row: Source) -> Answer:
         "Name": row.name,
         "State": str(row.state),
         "VCenter": row.vcenter,
+        "VCenterUrl": _words(row.facts.get("vcenter_url")),
         "MachineId": row.moref,
         "InstanceUuid": row.instance_uuid,
         "MachineName": row.machine,
