@@ -113,7 +113,7 @@ def report(
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """The report. `passes`: by job, newest first. `placements`: the machines of the manifest; those without a job are
-    lines too. `files`: where images are, by id, if they are files.
+    lines too. `files`: where images are, by id; empty for an image that was removed.
     """
     by_id = {source.id: source for source in sources}
     by_source = counting(jobs)
@@ -148,7 +148,7 @@ def _line(
         image="" if job.image in stale else files.get(job.image, job.image),
         digests=" ".join(passes[0].digests) if passes else "",
         error=job.error,
-        rolled_back=" ".join(sorted(files.get(image, image) for image in stale)),
+        rolled_back=" ".join(sorted(filter(None, (files.get(image, image) for image in stale)))),
     )
 
 

@@ -210,11 +210,19 @@ def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> No
 
 def image_lines(job: JobReport) -> list[str]:
     """Where the images are. If a cutover was rolled back, which one to use: the plain name may be of the earlier one."""
-    plain = "image"
-    if any(image["rolled_back"] for image in job.images):
-        plain = f"{stale.USE_THIS}:" if job.status == "Finished" else plain
+    images = [image for image in job.images if not image["removed"]]
+    valid = [image for image in images if not image["rolled_back"]]
+    chooses = len(valid) < len(images) and job.status == "Finished"
+    in_order = sorted(valid, key=lambda image: image["created"] or 0.0)
+    newest = in_order[-1] if chooses and in_order else None
+
+    def kind(image: dict[str, Any]) -> str:
+        if image["rolled_back"]:
+            return f"image {stale.NOT_THIS}:"
+        if newest is None:
+            return "image"
+        return f"{stale.USE_THIS}:" if image is newest else "older image:"
+
     return [
-        f"{job.machine}: {f'image {stale.NOT_THIS}:' if image['rolled_back'] else plain} "
-        f"{image['details'].get('location', image['name'])}"
-        for image in job.images
+        f"{job.machine}: {kind(image)} {image['details'].get('location', image['name'])}" for image in images
     ]

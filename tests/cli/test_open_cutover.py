@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -41,8 +41,8 @@ def refuse(house: House, *machines: Machine) -> None:
     refuse_open_cutovers(cast("SmcClient", Desk(house)), machines)
 
 
-def waiting(house: House) -> str:
-    job = house.incremental()
+def waiting(house: House, **new_job: Any) -> str:
+    job = house.incremental(**new_job)
     house.service.start(job)
     house.run(job)
     return job
@@ -128,11 +128,11 @@ def test_after_a_second_cutover_it_is_said_which_image_to_use(house: House) -> N
     ]
     made = report(client, row)
     places = {image["rolled_back"]: image["details"]["location"] for image in made.images}
-    lines = [line for line in image_lines(made) if "CYCLE" not in line]
-    assert lines == [
-        f"j: image of a cutover that was rolled back: {places[True]}",
-        f"j: use this image: {places[False]}",
-    ]
+    lines = image_lines(made)
+    assert lines[-1] == f"j: use this image: {places[False]}"
+    assert f"j: image of a cutover that was rolled back: {places[True]}" in lines
+    assert sum("use this image" in line for line in lines) == 1
+    assert all(line.startswith("j: older image: ") for line in lines[:-1] if "CYCLE" in line)
     shown = resources(complete(client, records.find(client, records.JOB, job)))
     assert [one["Note"] for one in shown if one["Note"]] == [
         "of a cutover that was rolled back",
@@ -142,3 +142,28 @@ def test_after_a_second_cutover_it_is_said_which_image_to_use(house: House) -> N
     (line,) = wave_report("w1", [view], [], {}, 0.0).lines
     assert (line.image, {line.rolled_back}) == (view.image, view.rolled_back_images)
     assert line.image not in view.rolled_back_images
+
+
+def test_an_image_that_made_room_is_not_named_any_more(house: House) -> None:
+    job = waiting(house, max_images=1)
+    for again in (False, True):
+        house.service.cutover(job, last_sync=True, changes={})
+        assert str(house.run(job).status) == "Finished"
+        if not again:
+            house.service.rollback(job)
+            house.turn()
+            house.carry(power_tasks=True)
+            house.turn()
+            house.service.start(job)
+            assert str(house.run(job).status) == "Waiting"
+    house.turn()
+    plane = SmcPlane(lambda: Desk(house))
+    (view,) = plane.jobs_by_id([job])
+    files = plane.image_files(job)
+    assert "" in files.values()
+    (line,) = wave_report("w1", [view], [], {}, 0.0, files=files).lines
+    assert (line.image, line.rolled_back) == (view.image, "")
+    (row,) = Desk(house).call("DescribeReplicationJobProgress", JobId=[job])["ReplicationJobs"][
+        "ReplicationJob"
+    ]
+    assert len(image_lines(report(cast("SmcClient", Desk(house)), row))) == 1
