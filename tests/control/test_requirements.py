@@ -28,7 +28,7 @@ def house(quick_folder: Path) -> Iterator[House]:
 
 
 def costs(house: House, job: str) -> list[str]:
-    shown = [show.resource(resource, {}) for resource in house.store.resources.of(job)]
+    shown = [show.resource(resource, {}, billed=True) for resource in house.store.resources.of(job)]
     return sorted(row["Kind"] for row in shown if row["Billable"] and not row["Released"])
 
 

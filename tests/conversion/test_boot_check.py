@@ -86,13 +86,6 @@ def test_a_long_start_says_what_it_waits_for(tmp_path: Path) -> None:
     )
 
 
-def test_a_disk_whose_first_sector_does_nothing_may_hold_no_system(tmp_path: Path) -> None:
-    report = start(saying(tmp_path / "disk", b""), patience=8)
-    assert report.outcome is BootOutcome.SILENT
-    assert "it may hold no system" in report.reason
-    assert not start(saying(tmp_path / "other", b"hello"), patience=3).reason
-
-
 def test_a_machine_that_switches_itself_off(tmp_path: Path) -> None:
     assert start(saying(tmp_path / "disk", b"bye", POWER_OFF)).outcome is BootOutcome.OFF
 

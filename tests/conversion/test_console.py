@@ -178,3 +178,18 @@ def test_a_hostile_guest_gets_no_memory() -> None:
         console.feed(b"\n[FAILED] Failed to start %d\n" % number)
     assert len(console._line) <= LONGEST
     assert len(console.failed) == MOST
+
+
+@pytest.mark.parametrize(
+    ("text", "only"),
+    [
+        (b"SeaBIOS (version 1.16.2)\r\n\r\nBooting from Hard Disk...\r\n", True),
+        (b"Booting from Hard Disk...\r\n\r\n  \r\n", True),
+        (b"Booting from Hard Disk...\r\nGRUB loading.\r\n", False),
+        (b"hello", False),
+    ],
+)
+def test_a_console_on_which_only_the_firmware_wrote(text: bytes, only: bool) -> None:
+    console = Console()
+    console.feed(text)
+    assert console.firmware_only is only
