@@ -34,7 +34,7 @@ soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SEC
 	$(BIN)/python -m pytest tests/soak -m soak
 
 boot-tests: $(READY) ## real guests, built from Debian's packages and started in QEMU; TESTS= for some of them, BOOT_CACHE=
-	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot $(or $(TESTS),tests/boot) --durations=0
+	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot $(or $(TESTS),tests/boot tests/conversion) --durations=0
 
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock

@@ -12,6 +12,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, source_down, tables, watching
 from connector.cli.access import with_client
+from connector.cli.job_drill import drill
 from connector.cli.job_parameters import definition, field_options, with_other_parts
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
@@ -334,6 +335,7 @@ def evidence(client: SmcClient, word: str, pass_id: str | None, to: Path | None,
         tables.told(word, f"evidence of {entries[-1]['PassId']} is in {to}", entries[-1], as_json)
 
 
+job.add_command(drill)
 for command in tag_commands(JOB, "replicationjob"):
     job.add_command(command)
 

@@ -21,6 +21,7 @@ from connector.cli.conversion import NETWORK, NEW_MACS, container, convert, gues
 from connector.cli.options import JSON
 from connector.conversion import boot_check as checks
 from connector.conversion.console import BootOutcome
+from connector.conversion.conversion import GuestImage
 from connector.conversion.drill import drill as drill_image
 from connector.conversion.virtual_machine import (
     MIB,
@@ -40,17 +41,17 @@ _MEMORY = click.option(
     "--memory", type=click.IntRange(128), metavar="MIB", help="Default: as the source had, at most 4096."
 )
 _CPUS = click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors.")
-_TIMEOUT = click.option(
+TIMEOUT = click.option(
     "--timeout",
     type=click.IntRange(10),
     default=600,
     show_default=True,
     help="Seconds until it counts as silent.",
 )
-_MARKER = click.option(
+MARKER = click.option(
     "--marker", metavar="REGEX", help="Wait for this line of the serial console instead of a login prompt."
 )
-_REPORT = click.option(
+REPORT = click.option(
     "--report",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -73,9 +74,9 @@ machine.add_command(container)
 @machine_image.FIRMWARE
 @_MEMORY
 @_CPUS
-@_TIMEOUT
-@_MARKER
-@_REPORT
+@TIMEOUT
+@MARKER
+@REPORT
 @JSON
 def check(
     image: tuple[Path, ...],
@@ -101,7 +102,7 @@ def check(
     Exit codes: 0 it boots; 13 it does not; 2 a file or a tool is missing.
     """
     hardware = _hardware(image, firmware, memory, cpus)
-    pattern = _pattern(marker)
+    pattern = pattern_of(marker)
     result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout, say=_say)
     if as_json:
         click.echo(json.dumps(result.to_json()))
@@ -118,9 +119,9 @@ def check(
 @NEW_MACS
 @_MEMORY
 @_CPUS
-@_TIMEOUT
-@_MARKER
-@_REPORT
+@TIMEOUT
+@MARKER
+@REPORT
 @JSON
 def drill(
     image: tuple[Path, ...],
@@ -147,13 +148,24 @@ def drill(
     Exit codes: 0 it boots; 13 it does not; 9 no space for the copy; 2 a file or a tool is missing.
     """
     hardware = _hardware(image, firmware, memory, cpus)
-    pattern = _pattern(marker)
+    guest = guest_image(machine_image.read(image, firmware), network, new_macs)
+    tell_drill(guest, hardware, pattern_of(marker), timeout, report, as_json)
+
+
+def tell_drill(
+    guest: GuestImage,
+    hardware: Hardware,
+    marker: re.Pattern[str] | None,
+    timeout: float,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Do a drill and tell the result. Raises BootFailed when the machine does not come up."""
 
     def start(converted: Hardware) -> checks.BootReport:
-        return checks.boot_check(converted, keep=report, marker=pattern, patience=timeout)
+        return checks.boot_check(converted, keep=report, marker=marker, patience=timeout, say=_say)
 
-    guest = guest_image(machine_image.read(image, firmware), network, new_macs)
-    result = drill_image(guest, hardware, start, say=lambda line: click.echo(line, err=True))
+    result = drill_image(guest, hardware, start, say=_say)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
@@ -162,7 +174,14 @@ def drill(
             click.echo(f"converted in {result.seconds:.0f} s")
         for line in _lines(result.boot):
             click.echo(line)
-    _require_boot(result.boot, image[0], hardware, report)
+    _require_boot(result.boot, Path(guest.name), hardware, report)
+
+
+def hardware_of(described: machine_image.MachineImage, memory: int | None, cpus: int) -> Hardware:
+    """The machine to start for an image. `memory`: MiB."""
+    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
+    size = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
+    return Hardware(described.disks, described.machine.firmware, size, cpus, macs)
 
 
 def _require_boot(result: checks.BootReport, image: Path, hardware: Hardware, report: Path | None) -> None:
@@ -200,10 +219,7 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
 
 def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, cpus: int) -> Hardware:
     require_tools(firmware or "bios")
-    described = machine_image.read(image, firmware)
-    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
-    memory = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
-    return Hardware(described.disks, described.machine.firmware, memory, cpus, macs)
+    return hardware_of(machine_image.read(image, firmware), memory, cpus)
 
 
 def _say(line: str) -> None:
@@ -211,7 +227,7 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _pattern(marker: str | None) -> re.Pattern[str] | None:
+def pattern_of(marker: str | None) -> re.Pattern[str] | None:
     try:
         return None if marker is None else re.compile(marker)
     except re.error as error:

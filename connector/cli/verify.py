@@ -43,6 +43,7 @@ from connector.transfer.image import open_image
 from connector.transfer.verify import VerificationResult, check
 
 SHOWN: Final = 20  # how many differences of one disk are listed for people
+REPORT: Final = "conversion.json"
 ENDINGS: Final = (".raw", ".qcow2", ".vmdk", ".img")
 
 
@@ -56,6 +57,18 @@ class Checked:
     form: str
     account: Account
     verdict: VerificationResult
+    converted: tuple[Extent, ...] = ()  # where a conversion wrote, by the report beside the image
+
+    @property
+    def unexplained(self) -> list[Extent]:
+        """The differences that are not a conversion's."""
+        return ranges.subtract(self.verdict.differences, self.converted)
+
+    @property
+    def is_sound(self) -> bool:
+        return self.verdict.equal or (
+            bool(self.verdict.differences) and not self.unexplained and not self.verdict.table_damaged
+        )
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -66,6 +79,7 @@ class Checked:
             "format": self.form,
             "capacity": self.account.capacity,
             "equal": verdict.equal,
+            "converted_bytes": ranges.covered(verdict.differences) - ranges.covered(self.unexplained),
             "root": verdict.root,
             "differences": [
                 {"start": e.start, "length": e.length, "reasons": self._reasons(e)}
@@ -80,10 +94,12 @@ class Checked:
 
     def lines(self) -> Iterator[str]:
         """The differences, for people."""
-        for extent in self.verdict.differences[:SHOWN]:
+        if changed := ranges.covered(self.verdict.differences) - ranges.covered(self.unexplained):
+            yield f"{self.path}: is as it was copied, except for {changed} bytes where its conversion wrote ({REPORT})"
+        for extent in self.unexplained[:SHOWN]:
             words = ", ".join(self._reasons(extent)) or "beyond the disk"
             yield f"{self.path}: differs in [{extent.start}, {extent.end}) ({words})"
-        if (more := len(self.verdict.differences) - SHOWN) > 0:
+        if (more := len(self.unexplained) - SHOWN) > 0:
             yield f"{self.path}: and in {more} more ranges (--json lists them)"
         for extent in self.verdict.table_damaged[:SHOWN]:
             yield f"{_table(self.path, self.key)}: is damaged for [{extent.start}, {extent.end})"
@@ -109,6 +125,9 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     connector verify evidence.json 2000=/mnt/web-01.qcow2 --key evidence-key.pub
 
     \b
+    A converted image may differ where its conversion.json says that the conversion wrote; that file is not signed.
+
+    \b
     Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or signed with
     another key; 3 a disk has no image; 2 a file cannot be read.
     """
@@ -117,9 +136,9 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     files = choose(evidence_manifest.disks, images or (str(manifest.parent),), complete=not images)
     checked = [_check(evidence_manifest, name, path) for name, path in sorted(files.items())]
     tell(evidence_manifest, checked, checked_key is not None, as_json)
-    differing = [disk for disk in checked if not disk.verdict.equal]
+    differing = [disk for disk in checked if not disk.is_sound]
     if differing:
-        total = sum(ranges.covered(disk.verdict.differences) for disk in differing)
+        total = sum(ranges.covered(disk.unexplained) for disk in differing)
         raise ProofFailed(
             f"{total} bytes are not what was proved" if total else "a digest table is damaged",
             on=", ".join(str(disk.path) for disk in differing),
@@ -203,11 +222,27 @@ def _check(manifest: Manifest, key: str, path: Path) -> Checked:
     table = _table(path, key)
     with closing(open_image(path)) as image:
         verdict = check(account, image, table if table.exists() else None)
-        return Checked(key, str(body.get("label", "")), path, image.form, account, verdict)
+        return Checked(key, str(body.get("label", "")), path, image.form, account, verdict, _converted(path))
 
 
 def _table(path: Path, key: str) -> Path:
-    return path.with_name(f"{key}.digests")
+    """The digests beside the image; those of a converted copy are beside the image that it was made of."""
+    beside = path.with_name(f"{key}.digests")
+    above = path.parent.parent / beside.name
+    return above if not beside.exists() and path.with_name(REPORT).exists() else beside
+
+
+def _converted(path: Path) -> tuple[Extent, ...]:
+    """Where a conversion wrote, by the report beside a converted copy."""
+    report = path.with_name(REPORT)
+    if not report.exists():
+        return ()
+    try:
+        document = json.loads(readable.text(report))
+        rows = [row["extents"] for row in document["disks"] if row["file"] == path.name]
+        return tuple(ranges.from_json(rows[0])) if rows else ()
+    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+        raise BadInput(f"is no report of a conversion ({error})", on=str(report)) from None
 
 
 def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_json: bool) -> None:
@@ -219,6 +254,7 @@ def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_j
         record = {
             "event": "verified",
             "equal": all(disk.verdict.equal for disk in checked),
+            "sound": all(disk.is_sound for disk in checked),
             "signed_by": fingerprint,
             "key_checked": key_checked,
             "machine": machine,
@@ -250,7 +286,7 @@ def _rows(checked: Sequence[Checked]) -> Table:
     for title in ("disk", "image", "format", "capacity", "result", "root"):
         table.add_column(title, no_wrap=True)
     for disk in checked:
-        result = "as proved" if disk.verdict.equal else "DIFFERS"
+        result = "as proved" if disk.verdict.equal else "converted" if disk.is_sound else "DIFFERS"
         size = amounts.size(disk.account.capacity)
         table.add_row(
             Text(one_line(disk.key)),

@@ -240,9 +240,25 @@ def _put(
         disks.append(ImageDisk(path.name, FORMAT, disk.capacity))
     for name, content in machine_files.files(replace(machine, disks=tuple(disks)), target).items():
         files.replace(draft / name, content)
-    files.replace(draft / REPORT, (json.dumps(conversion.to_json(), indent=2) + "\n").encode())
+    report = conversion.to_json() | {
+        "disks": [
+            {"file": disk.file, "extents": _written(copy)} for copy, disk in zip(copies, disks, strict=True)
+        ]
+    }
+    files.replace(draft / REPORT, (json.dumps(report, indent=2) + "\n").encode())
     files.sync(draft)
     files.move(draft, target)
+
+
+def _written(copy: BootDisk) -> list[list[int]]:
+    """The ranges of a disk that its overlay has, as [start, length]: everything else is as in the image."""
+    answer = qemu_img("map", "--output=json", "-f", "qcow2", str(copy.path))
+    if answer.trouble:
+        raise TargetFailed(
+            f"qemu-img failed ({answer.trouble})", on=str(copy.path), remedy="run the same command again"
+        )
+    rows = json.loads(answer.text)
+    return [[row["start"], row["length"]] for row in rows if row["depth"] == 0 and row["present"]]
 
 
 def _whole_size(copy: BootDisk) -> int:

@@ -28,6 +28,7 @@ from connector.offline.window import Missing
 MEMORY: Final = 768  # MiB of libguestfs's virtual machine: it fits an instance of 2 GiB
 LARGEST_COPY: Final = 16 << 30  # bytes to which a disk's copy may grow
 PATIENCE: Final = 900.0  # seconds for one answer; the slowest is the start, without KVM
+_CACHE: Final = "/var/tmp"  # noqa: S108 - where libguestfs keeps the system of its virtual machine, by its documentation
 _PYTHONS: Final = (sys.executable, "/usr/bin/python3")
 _INSTALL: Final = "install the Debian packages python3-guestfs and qemu-system-x86"
 
@@ -85,7 +86,11 @@ def opened(
 
 
 def _variables(home: Path, accel: str) -> dict[str, str]:
-    variables = environment.without_secrets() | {"LIBGUESTFS_BACKEND": "direct", "TMPDIR": str(home)}
+    variables = environment.without_secrets()
+    kept = variables.get(
+        "LIBGUESTFS_CACHEDIR", _CACHE
+    )  # else its own system would be built anew for every session
+    variables |= {"LIBGUESTFS_BACKEND": "direct", "TMPDIR": str(home), "LIBGUESTFS_CACHEDIR": kept}
     if accel != "kvm":
         variables["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
     return variables

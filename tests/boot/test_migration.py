@@ -43,7 +43,8 @@ def test_a_migrated_and_converted_guest_comes_up(
     assert done.code == 0, done.stderr  # type: ignore[attr-defined]
     image = house.out / "images" / "web-01"
     assert house.image("web-01") == house.digests()
-    assert main(["verify", str(image)]) == 0
+    assert main(["verify", str(image / "evidence.json")]) == 0
+    assert main(["verify", str(image / "evidence.json"), str(image / "converted")]) == 0
     report = json.loads((image / "boot-check" / "report.json").read_text())
     assert report["outcome"] == "login prompt", report
     assert (image / "converted" / "conversion.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from blake3 import blake3
@@ -47,6 +48,17 @@ def test_it_is_listed_written_and_verifies_an_image(
     assert connector("verify", str(file), str(image), "--key", f"{file}.pub", "--json").json["equal"] is True
     image.write_bytes(b"x" * 100 + b"y" + b"x" * (CELL - 101))
     assert connector("verify", str(file), str(image), code=None).code == 10
+    copy = tmp_path / "converted" / "2000.raw"
+    copy.parent.mkdir()
+    copy.write_bytes(image.read_bytes())
+    report = {"disks": [{"file": copy.name, "extents": [[0, CELL]]}]}
+    (copy.parent / "conversion.json").write_text(json.dumps(report))
+    document = connector("verify", str(file), str(copy), "--json").json
+    assert (document["equal"], document["sound"]) == (False, True)
+    (copy.parent / "conversion.json").write_text(json.dumps({"disks": [{"file": copy.name, "extents": []}]}))
+    assert connector("verify", str(file), str(copy), code=None).code == 10
+    (copy.parent / "conversion.json").write_text("{}")
+    assert "is no report of a conversion" in connector("verify", str(file), str(copy), code=2).err
     assert "no evidence of this pass" in connector("job", "evidence", name, "--pass", "p-0", code=None).err
     lost = tmp_path / "nowhere" / "evidence.json"
     assert connector("job", "evidence", name, "--to", str(lost), code=None).code == 2

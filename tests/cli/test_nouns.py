@@ -125,6 +125,8 @@ def test_an_incremental_job_from_its_creation_to_its_deletion(cloud: Cloud, conn
             "disk",
             "image",
         }
+        drilled = connector("job", "drill", name, code=None)  # the image of a plane of tests holds no disk
+        assert f"{name}_CYCLE_2.qcow2: no copy could be made" in drilled.err
         text = connector("job", "show", name).out
         assert "every 24 h, 2 images kept" in text
         assert f"{name}_CYCLE_1" in text

@@ -110,7 +110,7 @@ def machines(directory: Path) -> list[psutil.Process]:
 KILLED = """
 import os, signal, sys
 from connector.cli.main import main
-from connector.conversion import conversion
+from connector.conversion import boot_check, conversion, virtual_machine
 from connector.conversion.guest_disks import GuestDisks
 count, limit = 0, int(sys.argv.pop(1))
 def counted(real):
@@ -124,28 +124,53 @@ def counted(real):
 GuestDisks._exchange = counted(GuestDisks._exchange)
 conversion.qemu_img = counted(conversion.qemu_img)
 conversion.files.move = counted(conversion.files.move)
-main()
+virtual_machine.qemu_img = counted(virtual_machine.qemu_img)
+boot_check.scratch_directory = counted(boot_check.scratch_directory)
+boot_check.started = counted(boot_check.started)
+sys.exit(main())
 """
+#: Calls to libguestfs, qemu-img, rename and QEMU: a process is killed before each of these, by its number.
+MOMENTS = (1, 2, 3, 5, 8, 12, 17, 23, 30, 38, 47, 57, 68, 76, 82, 86, 88, 90, 91, 92, 93, 94, 95, 96)
 
 
-@pytest.mark.parametrize("moment", [1, 60, 75, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_killed_conversion_leaves_the_base_and_can_be_repeated(
-    disk: Path, tmp_path: Path, moment: int
-) -> None:
-    """`moment`: the call to libguestfs, qemu-img or rename before which it is killed. 0: each in turn, until it ends."""
+def killed_before(moment: int, command: list[str], scratch: Path) -> bool:
+    """Whether the command was killed; False when it ended before that moment."""
+    words = [sys.executable, "-c", KILLED, str(moment), *command]
+    done = subprocess.run(words, capture_output=True, check=False, env=os.environ | {"TMPDIR": str(scratch)})
+    assert done.returncode in (0, 13, -signal.SIGKILL), done.stderr
+    eventually(lambda: not machines(scratch), "the virtual machines are gone")
+    return done.returncode == -signal.SIGKILL
+
+
+def hidden(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.name.startswith((".connector", "connector-"))]
+
+
+def test_a_killed_conversion_leaves_the_base_and_can_be_repeated(disk: Path, tmp_path: Path) -> None:
     before, target = digest(disk.read_bytes()), tmp_path / "converted"
-    command = ["machine", "convert", disk, "--to", target]
-    for limit in [moment] if moment else range(1, 200):
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(limit), *map(str, command)], capture_output=True, check=False
-        )
-        assert digest(disk.read_bytes()) == before
-        if killed.returncode == 0:
+    command = ["machine", "convert", str(disk), "--to", str(target)]
+    count = 0
+    for moment in MOMENTS:
+        if not killed_before(moment, command, tmp_path):
             break
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        count += 1
+        assert digest(disk.read_bytes()) == before
         assert not target.exists()
-        eventually(lambda: not machines(tmp_path), "libguestfs's machine is gone")
+    assert count >= 15, "so many moments were tried"
     if not target.exists():
         assert run(*command) == 0
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert hidden(tmp_path) == []
+    assert digest(disk.read_bytes()) == before
     assert run("machine", "plan", target) == 0
+
+
+def test_a_killed_drill_leaves_nothing(disk: Path, tmp_path: Path) -> None:
+    """The guest has no kernel, so the drill that is not killed ends with a machine that does not boot."""
+    before = digest(disk.read_bytes())
+    command = ["machine", "drill", str(disk), "--timeout", "10"]
+    for moment in MOMENTS[3::4]:
+        killed_before(moment, command, tmp_path)
+        assert digest(disk.read_bytes()) == before
+    assert not killed_before(10_000, command, tmp_path)
+    assert hidden(tmp_path) == []
+    assert digest(disk.read_bytes()) == before
