@@ -322,9 +322,24 @@ def test_rollback_is_refused_where_there_is_no_way_back(house: House) -> None:
     house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert JobEvent.ROLLBACK in allowed(house.get(job))
-    house.service.create(NewJob(house.sources["j"], "another"))
-    with pytest.raises(Conflict, match="InUse"):
+    another = house.service.create(NewJob(house.sources["j"], "another"))
+    with pytest.raises(Conflict, match=rf"the job another \({another.id}\) has its source now"):
         house.service.rollback(job)
+
+
+def test_the_newest_job_that_exists_is_its_source_s_last_one(house: House) -> None:
+    first = house.job()
+    source = house.get(first).source_id
+    house.service.start(first)
+    assert str(house.run(first).status) == "Finished"
+    second = house.service.create(NewJob(source, "second")).id
+    assert house.store.sources.get(source).last_job == second
+    house.service.delete(second)
+    house.turn()
+    assert house.store.sources.get(source).last_job == first
+    house.service.delete(first)
+    house.turn()
+    assert house.store.sources.get(source).last_job is None
 
 
 def _measured(number: int, at: float, kind: str, planned: int, **more: object) -> Pass:

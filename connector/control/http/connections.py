@@ -170,9 +170,15 @@ def protocol(listener: Listener, bounds: ConnectionLimits) -> type[asyncio.Proto
     return type("Protocol", (_Protocol,), {"bounds": bounds, "waiting": listener.waiting})
 
 
+def _says_something(record: logging.LogRecord) -> bool:
+    """Not of uvicorn's error about the tasks that it cancelled, if there was none."""
+    return not (str(record.msg).startswith("Cancel %s running task") and record.args == (0,))
+
+
 def run(server: uvicorn.Server, listener: Listener, bounds: ConnectionLimits) -> None:
     """Serve until the server is told to exit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    logging.getLogger("uvicorn.error").addFilter(_says_something)
     with asyncio.Runner(loop_factory=lambda: _Loop(bounds.patience)) as runner:
         runner.run(server.serve(sockets=[listener]))

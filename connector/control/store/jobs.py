@@ -423,6 +423,7 @@ def move(database: Database, connection: sa.Connection, job: Job, event: JobEven
     if event is JobEvent.EXPIRED:
         values["expired"] = now
     if event is JobEvent.ROLLBACK and job.status is JobStatus.FINISHED:
+        _must_be_the_only_one(connection, job)
         sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
     updated = connection.execute(
         _JOBS.update()
@@ -435,10 +436,38 @@ def move(database: Database, connection: sa.Connection, job: Job, event: JobEven
         sources.move(connection, job.source_id, SourceEvent.FREED)
     if event is JobEvent.DELETED:
         tags.forget(connection, TagKind.JOB, job.id)
+        _name_last_job(connection, job)
     reason = changes.get("error")
     text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
     database.log(connection, job.id, str(event), text)
     return _job(connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job.id)).one())
+
+
+def _must_be_the_only_one(connection: sa.Connection, job: Job) -> None:
+    """Raise StateRefusal if another job has the source of this finished one, which a rollback takes again."""
+    c = _JOBS.c
+    others = sa.and_(c.source_id == job.source_id, c.id != job.id, c.status.in_(machine.UNFINISHED))
+    other = connection.execute(sa.select(c.id, c.name).where(others)).first()
+    if other is not None:
+        raise StateRefusal(
+            RefusalCode.SOURCE_UNFINISHED,
+            f"{job.name} cannot be rolled back: the job {other.name} ({other.id}) has its source now",
+            on=job.id,
+            remedy="finish or delete that job first",
+        )
+
+
+def _name_last_job(connection: sa.Connection, deleted: Job) -> None:
+    """If the deleted job was its source's last one, the newest job that still exists is."""
+    others = sa.and_(_JOBS.c.source_id == deleted.source_id, _JOBS.c.status != JobStatus.DELETED)
+    newest = sa.select(_JOBS.c.id).where(others).order_by(_JOBS.c.created.desc(), _JOBS.c.id.desc()).limit(1)
+    last = connection.execute(newest).scalar()
+    c = tables.sources.c
+    connection.execute(
+        tables.sources.update()
+        .where(c.id == deleted.source_id, c.last_job == deleted.id)
+        .values(last_job=last)
+    )
 
 
 def demand_compare(
