@@ -6,6 +6,7 @@ SIGTERM, SIGINT, or (with --exit-with-stdin) the end of standard input stop it c
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -133,7 +134,12 @@ def main(**given: object) -> None:
     try:
         with ExitStack() as stack:
             _run(stack, given)
-    except (ProgramMissing, CompilerError, EstateFault, RuntimeError, OSError, ValueError) as error:
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            taken = f"port {given['port']} of {given['host']} is taken: stop the program that has it, or give another --port"
+            raise click.ClickException(taken) from None
+        raise click.ClickException(str(error)) from None
+    except (ProgramMissing, CompilerError, EstateFault, RuntimeError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 

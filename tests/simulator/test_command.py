@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import ssl
 import stat
 import subprocess
@@ -132,3 +133,18 @@ def test_mistakes_are_one_line(tmp_path: Path, rule: str, said: str) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: fault rule for ") and said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--vms", "1", "--no-vddk", "--no-guest", "--directory", str(tmp_path), "--port", str(port)]
+        done = subprocess.run(
+            [sys.executable, "-m", "simulator", *words],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert f"port {port} of 127.0.0.1 is taken" in done.stderr and "--port" in done.stderr
