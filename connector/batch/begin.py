@@ -15,11 +15,12 @@ _BY_HAND: Final = ("Ready", "Stopped")
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Names of machines. `left`: their cutover was stopped. `failed`: each with the reason."""
+    """Names of machines. `left`: their cutover was stopped. `failed`: each with the reason. `others`: each with its state."""
 
     started: tuple[str, ...]
     left: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, str], ...] = ()
 
 
 def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _name, _what: None) -> Begun:
@@ -31,10 +32,11 @@ def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _na
     if not jobs:
         raise NotFound("the wave has no jobs", on=wave, remedy="apply it first")
     names = {source.id: source.name for source in plane.sources()}
-    started, left_out, failed = [], [], []
+    started, left_out, failed, others = [], [], [], []
     for job in jobs:
         name = names.get(job.source, job.name)
         if job.status not in _BY_HAND:
+            others.append((name, job.state))
             continue
         if job.cut_over:
             told(name, "left: its cutover was stopped, and `connector batch cutover` resumes it")
@@ -45,7 +47,7 @@ def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _na
         else:
             told(name, "started")
             started.append(name)
-    return Begun(tuple(started), tuple(left_out), tuple(failed))
+    return Begun(tuple(started), tuple(left_out), tuple(failed), tuple(others))
 
 
 def _refusal(plane: Plane, job: JobView) -> str:

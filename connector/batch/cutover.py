@@ -253,7 +253,8 @@ class CutOver:
     def _announce(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]
         self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
-        self._told(f"{_label(group)}: cutover of {amounts.plural(len(machines), 'machine')} begins")
+        open_jobs = sum(job.status != "Finished" for job in jobs)
+        self._told(f"{_label(group)}: cutover of {amounts.plural(open_jobs, 'machine')} begins")
 
     def _ask_each(self, groups: Sequence[str], jobs: Mapping[str, Sequence[JobView]]) -> None:
         for name in groups:

@@ -10,7 +10,6 @@ from collections import ChainMap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -195,7 +194,7 @@ def start(client: SmcClient, file: Path, as_json: bool) -> None:
         with _plane(client) as plane:
             say = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
             started = begin(plane, wave.name, say)
-    view.said(f"{wave.name}: {amounts.plural(len(started.started), 'job')} started", asdict(started), as_json)
+    view.print_begun(wave.name, started, as_json)
     if started.failed:
         raise click.exceptions.Exit(FAILED)
 
@@ -259,6 +258,9 @@ def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None
         _write(html, wave_report.to_html)
         _write(table, wave_report.to_csv)
     view.print_report(wave_report, as_json)
+    for written in (html, table):
+        if written is not None and not as_json:
+            click.echo(f"{plain(str(written))} is written")
 
 
 @batch.command(name="import")

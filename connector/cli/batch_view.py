@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from connector import amounts
 from connector.batch.apply import Applied
+from connector.batch.begin import Begun
 from connector.batch.cutover import CutoverResult
 from connector.batch.plan import JobChange, Step, WavePlan
 from connector.batch.problems import Problem
@@ -89,6 +91,18 @@ def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
         click.echo(f"{plan.wave.name}: {figures}")
 
 
+def print_begun(wave: str, begun: Begun, as_json: bool) -> None:
+    """Print how many jobs were started, and the states of those that a start does not concern."""
+    states = Counter(state for _, state in begun.others)
+    rest = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    said(
+        f"{wave}: {amounts.plural(len(begun.started), 'job')} started"
+        + (f"; the others: {rest}" if rest else ""),
+        asdict(begun),
+        as_json,
+    )
+
+
 def print_status(status: WaveStatus, as_json: bool, last: WaveStatus | None = None) -> None:
     """Print one JSON object for each look; or a table at first and at the end, and a line for each change after `last`."""
     if as_json:
@@ -121,7 +135,7 @@ def print_cutover(result: CutoverResult, as_json: bool) -> None:
         return
     for machine, why in result.failed:
         remedy = "see `connector job logs`, put it right, run cutover again"
-        click.echo(plain(f"{machine}: {why}; {remedy}"), err=True)
+        click.echo(plain(f"{machine}: {why.removeprefix(f'{machine}: ')}; {remedy}"), err=True)
     if result.not_begun:
         click.echo(plain(f"not begun: {', '.join(result.not_begun)}; run cutover again"), err=True)
     click.echo(plain(f"finished: {', '.join(result.finished) or 'nothing'}"))

@@ -44,7 +44,11 @@ def test_it_starts_what_begins_by_hand_and_no_cutover(estate: Estate) -> None:
     begun = begin(estate.plane, "w1")
     assert (set(begun.started), begun.left, begun.failed) == ({"web", "app"}, ("db",), ())
     assert estate.house.status(jobs["db"].id) == "Stopped"
-    assert begin(estate.plane, "w1").started == ()
+    again = begin(estate.plane, "w1")
+    assert again.started == ()
+    assert dict(again.others).keys() == {"web", "app"} and all(
+        "Running" in state for _, state in again.others
+    )
 
 
 def test_one_that_is_refused_stops_no_other(estate: Estate) -> None:

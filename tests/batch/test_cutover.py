@@ -457,7 +457,7 @@ class Resources:
 def test_a_report_names_the_directory_of_an_image_that_is_files() -> None:
     with SmcPlane(Resources) as plane:
         files = plane.image_files("j-1")
-    assert files == {"m-1": "/srv/images/web-01"}
+    assert files == {"m-1": "/srv/images/web-01", "m-2": "m-2"}
     made = report("w1", [replace(_job("j-1", "Finished"), image="m-1")], [], {}, 0.0, files=files)
     assert [line.image for line in made.lines] == ["/srv/images/web-01"]
 
