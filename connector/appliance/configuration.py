@@ -176,4 +176,6 @@ def _password(file: Path) -> str:
     try:
         return pasted.password(readable.content(file), "password", str(file))
     except OSError as broken:
-        raise BadInput(f"cannot read the password: {broken!r}", on=str(file)) from None
+        raise BadInput(
+            f"cannot read the password: {broken.strerror}", on=str(file), remedy="check vcenter.password_file"
+        ) from None

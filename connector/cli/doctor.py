@@ -164,7 +164,8 @@ def doctor(
     if read is not None:
         configured = config.readers() if config else readers(ReaderSettings(vddk))
         bad |= view.reads(read_tests(access, read, configured, yes), as_json)
-    if only not in ("appliance", "looks") and (target is not None or config is not None):
+    enrolled = config is not None and _enrolled(config)
+    if only not in ("appliance", "looks") and (target is not None or enrolled or (config and only == "left")):
         house = _service(config, str(file), vddk) if config is not None else None
         bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
     if only != "appliance":
@@ -278,6 +279,12 @@ def _treated(
         return f"with --repair: {finding.mending}", True
     why = mended(repair_context, finding)
     return (f"stays: {why}", True) if why else ("mended", False)
+
+
+def _enrolled(settings: appliance.ApplianceConfiguration) -> bool:
+    """Whether this appliance ever came to its control plane. Before that nothing of it can be left."""
+    membership = kept_membership(settings.state)
+    return membership is not None and membership.control == settings.control.thumbprint
 
 
 def _service(settings: appliance.ApplianceConfiguration, file: str, vddk: Path | None) -> House:

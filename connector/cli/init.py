@@ -63,7 +63,7 @@ def init(file: Path, offline: bool, as_json: bool, **options: str | None) -> Non
     """
     if file.exists():
         raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file")
-    answers = _asked(options, _Line(offline))
+    answers = _absolute(_asked(options, _Line(offline)))
     _check(answers, file)
     machines_seen = None if offline else _try(answers)
     _write(file, filled(answers))
@@ -80,6 +80,15 @@ class _Line:
     def ask(self, option: str, question: str, example: str) -> str:
         self._must_answer(option)
         return str(click.prompt(question, default=example or None, err=True)).strip()
+
+    def ask_file(self, option: str, question: str, example: str) -> str:
+        """A file's path. One that does not exist is taken only if the person says so."""
+        while True:
+            path = self.ask(option, question, example)
+            if not path or Path(path).expanduser().exists():
+                return path
+            if asking.agreed(f"{path} does not exist yet. Will you put it there?"):
+                return path
 
     def compare(self, option: str, url: str, whose: str) -> str:
         """The SHA-256 thumbprint that a person has compared."""
@@ -106,6 +115,10 @@ def _asked(options: dict[str, str | None], line: _Line) -> Answers:
         answer = options.get(key)
         return line.ask(f"--{key.replace('_', '-')}", question, example) if answer is None else answer
 
+    def file(key: str, question: str, example: str) -> str:
+        answer = options.get(key)
+        return line.ask_file(f"--{key.replace('_', '-')}", question, example) if answer is None else answer
+
     answers = replace(_BLANK, thumbprint="", name=say("name", "Name of this appliance", os.uname().nodename))
     vcenter = str(VCenterAddress.parse(say("vcenter", "vCenter, as https://HOST")))
     authority, pin = options.get("authority") or "", options.get("thumbprint") or ""
@@ -118,7 +131,7 @@ def _asked(options: dict[str, str | None], line: _Line) -> Answers:
         thumbprint=pin,
         authority=authority,
         user=say("user", "vCenter user", _BLANK.user),
-        password_file=say(
+        password_file=file(
             "password_file", "File with its password (mode 0600, one line)", _BLANK.password_file
         ),
     )
@@ -129,11 +142,27 @@ def _asked(options: dict[str, str | None], line: _Line) -> Answers:
         answers,
         control=control,
         control_thumbprint=pin,
-        activation_code_file=say(
+        activation_code_file=file(
             "activation_code_file", "File with the activation code", _BLANK.activation_code_file
         ),
         vddk=options.get("vddk") or "",
         state=say("state", "Directory for the appliance's identity", _BLANK.state),
+    )
+
+
+def _absolute(answers: Answers) -> Answers:
+    """The answers with absolute paths: a service is started elsewhere than the file was written."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute()) if path else ""
+
+    return replace(
+        answers,
+        password_file=absolute(answers.password_file),
+        authority=absolute(answers.authority),
+        activation_code_file=absolute(answers.activation_code_file),
+        vddk=absolute(answers.vddk),
+        state=absolute(answers.state),
     )
 
 
@@ -179,4 +208,7 @@ def _tell(file: Path, answers: Answers, machines: int | None, as_json: bool) -> 
     )
     for path in missing:
         click.echo(f"still missing: {path}")
-    click.echo(f"next: connector doctor --config {file}; then connector appliance run --config {file}")
+    click.echo(
+        f"next: connector doctor --config {file} says what is missing; connector appliance run --config {file} starts it, "
+        "and enrols it at its first start"
+    )

@@ -86,7 +86,14 @@ class Site:
 def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
     yield (name := probes.resolved(FactKind.CONTROL, urlsplit(section.url).hostname or section.url))
     if not name.trouble:
-        yield probes.welcome(FactKind.CONTROL, section.url, lambda: _speak(section, state))
+        membership = kept_membership(state)
+        known = membership is not None and membership.is_of(section.thumbprint)
+        shown = (
+            section.url
+            if known
+            else f"{section.url} (not enrolled yet: its code enrols it at its first start)"
+        )
+        yield probes.welcome(FactKind.CONTROL, shown, lambda: _speak(section, state))
 
 
 def _speak(section: ControlSection, state: Path) -> None:

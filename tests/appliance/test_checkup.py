@@ -100,7 +100,7 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         LoginFact(FactKind.VCENTER, "vc", "refused"),
         LoginFact(FactKind.VCENTER, "vc"),
     ),
-    "the control plane answers, and knows this appliance": (
+    "the control plane answers, and knows this appliance or can enrol it": (
         LoginFact(FactKind.CONTROL, "cp", "refused"),
         LoginFact(FactKind.CONTROL, "cp"),
     ),

@@ -189,6 +189,18 @@ def test_an_appliance_that_may_still_enrol_is_well_and_one_without_code_is_not(
     assert "A11" in blocking(run, appliance(home, tmp_path, **where, activation_code_file=code))
 
 
+def test_before_its_first_start_an_appliance_is_not_called_known_and_leaves_nothing(
+    home: World, run: Connector, tmp_path: Path, cloud: Cloud
+) -> None:
+    (tmp_path / "code").write_text("code")
+    where = {"url": cloud.plane.url, "thumbprint": cloud.plane.thumbprint}
+    file = appliance(home, tmp_path, **where, activation_code_file=str(tmp_path / "code"))
+    done = run("doctor", "--config", file, code=11)  # its VDDK is missing
+    assert "not enrolled yet: its code enrols it at its first start" in done.out
+    assert "never enrolled" not in done.err
+    assert "never enrolled" in run("doctor", "--config", file, "--only", "left", code=2).err
+
+
 def test_the_credential_is_tried_and_one_that_was_forgotten_is_found(
     home: World, run: Connector, tmp_path: Path, cloud: Cloud
 ) -> None:

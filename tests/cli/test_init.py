@@ -58,7 +58,7 @@ def typed(place: World, cloud: Cloud, tmp_path: Path, *, same: str = "y") -> lis
     state = str(tmp_path / "a state: 'new'")
     return [
         *("edge-1", place.server.url, same, USER, str(password)),
-        *(cloud.plane.url, "y", str(tmp_path / "code"), state),
+        *(cloud.plane.url, "y", str(tmp_path / "cod"), "n", str(tmp_path / "code"), "y", state),
     ]
 
 
@@ -79,6 +79,26 @@ def test_what_is_answered_on_a_terminal_is_a_configuration(
     assert PASSWORD not in shown and PASSWORD not in file.read_text()
     code, shown = on_a_terminal(["init", str(file)], [])
     assert code == 11 and "the file exists" in shown
+
+
+def test_relative_paths_are_written_as_absolute_ones(
+    run: Connector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--name", "edge-1", "--vcenter", "vc.example.com", "--user", "me@vsphere.local", "--offline"]
+    words += [
+        "--password-file",
+        "p",
+        "--thumbprint",
+        "aa" * 32,
+        "--control",
+        "https://control.example.com:8443",
+    ]
+    words += ["--control-thumbprint", "bb" * 32, "--activation-code-file", "control/code", "--state", "state"]
+    run("init", "appliance.yaml", *words)
+    made = from_yaml(Path("appliance.yaml"))
+    files = (made.vcenter.password_file, made.control.activation_code_file, made.state)
+    assert files == (tmp_path / "p", tmp_path / "control" / "code", tmp_path / "state")
 
 
 def test_a_certificate_that_is_not_accepted_writes_nothing(

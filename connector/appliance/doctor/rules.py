@@ -257,7 +257,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
     ),
     Rule(
         "A11",
-        "the control plane answers, and knows this appliance",
+        "the control plane answers, and knows this appliance or can enrol it",
         BLOCK,
         "the control plane's API, with our credential",
         _of_kind(FactKind.CONTROL, _trouble),
