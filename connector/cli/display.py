@@ -246,7 +246,10 @@ def print_table(table: Table, console: Console | None = None, lead: Sequence[str
     console = console or Console()
     natural = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     if not console.is_terminal:
-        Console(width=max(console.width, natural), file=console.file).print(table)
+        wide = Console(width=max(console.width, natural), file=console.file)
+        with wide.capture() as captured:
+            wide.print(table)
+        console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
     elif natural <= console.width or len(table.columns) < _STACKED:
         console.print(table)
     else:

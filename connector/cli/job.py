@@ -258,17 +258,18 @@ def rollback(
 def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Delete jobs that do not run, and release their intermediate resources. Images stay.
 
-    On a terminal it asks first. A job whose source is down is deleted only after a question, or with --yes, because
-    it cannot be rolled back afterwards.
+    On a terminal it asks first. A job that can be rolled back, because its cutover has shut the source down, is deleted
+    only after a question, or with --yes.
 
     \b
     connector job delete web-01
     """
     jobs = _found(client, words)
     source_down.agree(jobs, "delete {names}? Afterwards only you can power the source on again", yes)
-    if not yes and sys.stdin.isatty() and not any(row.get("SourceDown") for row in jobs):
+    source_down.agree_to_lose_rollback(jobs, yes)
+    if not yes and sys.stdin.isatty() and not any(row.get("DownSinceTime") for row in jobs):
         names = ", ".join(str(row["Name"]) for row in jobs)
-        click.confirm(f"delete {names} and the transferred data? Images stay", abort=True, err=True)
+        click.confirm(f"Images stay. Delete {names} and the transferred data?", abort=True, err=True)
     _act(client, acting.DELETE, jobs, False, as_json)
 
 

@@ -27,6 +27,21 @@ def state(row: Json) -> str:
     return f"{word}, {down_words.TITLE}" if row.get("SourceDown") else word
 
 
+#: The command for each operation that a job may allow.
+_COMMANDS: Final = {
+    "StartReplicationJob": "start",
+    "StopReplicationJob": "stop",
+    "CutOverReplicationJob": "cutover",
+    "RollbackReplicationJob": "rollback",
+    "DeleteReplicationJob": "delete",
+}
+
+
+def _commands(details: Json) -> list[str]:
+    allowed = map(str, items(details, "AllowedOperations", "AllowedOperation"))
+    return [f"connector job {_COMMANDS[name]}" if name in _COMMANDS else name for name in allowed]
+
+
 def _progress(row: Json) -> str:
     """The progress; empty if no pass of this run has read anything."""
     percent = float(row.get("Progress") or 0)
@@ -86,7 +101,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("description", lambda row: row.get("Description")),
     ("source", tables.both("SourceName", "SourceId")),
     ("state", lambda row: f"{row.get('Status')} {row.get('BusinessStatus') or ''}"),
-    ("allowed", lambda row: ", ".join(items(row["Details"], "AllowedOperations", "AllowedOperation"))),  # type: ignore[arg-type]
+    ("allowed", lambda row: ", ".join(_commands(row["Details"]))),
     ("waits for", lambda row: row["Details"].get("WaitingFor")),
     ("error", lambda row: row["Details"].get("ErrorMessage") or row.get("StatusInfo")),
     ("runs", _rhythm),
@@ -140,7 +155,7 @@ RESOURCES: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("ResourceId")),
     ("note", lambda row: row.get("Note")),
-    ("place", lambda row: row.get("Place")),
+    ("place", lambda row: "target" if row.get("Place") == "cloud" else row.get("Place")),
     ("costs", lambda row: bool(row.get("Billable")) and not row.get("Released")),
     ("released", lambda row: row.get("Released")),
     ("made", lambda row: row.get("CreationTime")),
@@ -181,7 +196,7 @@ def print_job(row: Json) -> None:
     """Print the answer of `complete` for people."""
     tables.shown(row, FIELDS)
     tables.section("disks", items(row["Details"], "Disks", "Disk"), DISKS, lead=("index", "disk"))
-    tables.section("runs", items(row, "ReplicationJobRuns", "ReplicationJobRun"), RUNS)
+    tables.section("runs", _runs(row), RUNS)
     tables.section(
         "passes",
         [line for pass_row in row["Passes"]["Pass"] for line in _per_disk(pass_row)],
@@ -189,6 +204,13 @@ def print_job(row: Json) -> None:
         lead=("pass", "disk"),
     )
     tables.section("created for this job", resources(row), RESOURCES, lead=("kind", "name"))
+
+
+def _runs(row: Json) -> list[Json]:
+    """The runs; one that shut the source down is a cutover, whoever began it."""
+    cutovers = {attempt.get("RunNumber") for attempt in row["Passes"]["Pass"] if attempt.get("Final")}
+    runs = items(row, "ReplicationJobRuns", "ReplicationJobRun")
+    return [run | ({"Type": "Cutover"} if number in cutovers else {}) for number, run in enumerate(runs, 1)]
 
 
 def _per_disk(row: Json) -> list[Json]:

@@ -199,13 +199,18 @@ def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> No
             click.echo(json.dumps({"event": "result"} | job.to_json()))
         return
     console = wide_console()
-    show([row for job in jobs for row in job.disks], console)
-    show_snapshot_costs([row for job in jobs for row in job.snapshots], console)
-    for job in jobs:
+    worked = [job for job in jobs if not job.note]
+    if worked:
+        show([row for job in worked for row in job.disks], console)
+    show_snapshot_costs([row for job in worked for row in job.snapshots], console)
+    for job in worked:
         show_forecast(job.machine, job.downtime, console)
     for job in jobs if images else ():
         for line in image_lines(job):
             console.print(line, highlight=False)
+    for job in jobs:
+        if job.note:
+            console.print(job.note, highlight=False)
 
 
 def image_lines(job: JobReport) -> list[str]:

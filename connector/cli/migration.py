@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain, count
@@ -65,7 +65,10 @@ class MigrationRequest:
 
 @dataclass(slots=True)
 class _Watched:
-    """One machine under way. `cut`: the cutover itself was asked for. `shut_down`: a cutover has shut the source down."""
+    """One machine under way. `cut`: the cutover itself was asked for. `shut_down`: a cutover has shut the source down.
+
+    `note`: why nothing had to be done.
+    """
 
     name: str
     job: str
@@ -75,6 +78,7 @@ class _Watched:
     row: Json = field(default_factory=dict)
     ended: Json | None = None
     errors: list[ConnectorError] = field(default_factory=list)
+    note: str = ""
 
 
 def migrate(
@@ -86,7 +90,7 @@ def migrate(
     every job is asked to stop first, so that no snapshot is left.
     """
     begin = _roll_back if request.rollback else _begin
-    watched = [stack.patiently(partial(begin, stack, machine, request, display)) for machine in machines]
+    watched = [stack.patiently(partial(begin, stack, machine, request)) for machine in machines]
     try:
         while any(entry.ended is None for entry in watched):
             stack.check()
@@ -102,7 +106,11 @@ def migrate(
     for entry in watched:
         if entry.errors:
             raise entry.errors[0]
-    return [report(stack.client, entry.ended) for entry in watched if entry.ended is not None]
+    return [
+        replace(report(stack.client, entry.ended), note=entry.note)
+        for entry in watched
+        if entry.ended is not None
+    ]
 
 
 def refuse_open_cutovers(client: SmcClient, machines: Sequence[Machine]) -> None:
@@ -134,24 +142,21 @@ def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
 
 
 def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Interrupted:
-    down = [f"{entry.name}: {text}" for entry in watched if (text := down_words.of_row(entry.row))]
+    # The appliance and the control plane end with this command, so nothing is under way afterwards.
+    rows = [(entry.name, entry.row | {"Status": "Stopped"}) for entry in watched]
+    down = [f"{name}: {text}" for name, row in rows if (text := down_words.of_row(row))]
     remedy = WAYS_ON if down and not request.rollback else "run the same command again to resume"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
 
-def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: Display) -> _Watched:
+def _begin(stack: Stack, machine: Machine, request: MigrationRequest) -> _Watched:
     client = stack.client
     source = _source(client, machine)
     jobs = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
     job = next((job for job in jobs if job["Status"] in UNFINISHED), None)
     if job is None and jobs and _resumed(stack, jobs[0]["JobId"]):
         job = jobs[0]
-    if (
-        job is None
-        and jobs
-        and not request.again
-        and (finished := _finished(stack, machine, jobs[0], display))
-    ):
+    if job is None and jobs and not request.again and (finished := _finished(stack, machine, jobs[0])):
         return finished
     job = job or _create(stack, machine, source, request)
     if job["RunOnce"] and (request.incremental or request.cutover):
@@ -169,7 +174,7 @@ def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: D
     return watched
 
 
-def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _Watched | None:
+def _finished(stack: Stack, machine: Machine, job: Json) -> _Watched | None:
     """The machine's migration if it is finished and its image still exists."""
     if job["Status"] != "Finished":
         return None
@@ -179,11 +184,11 @@ def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _W
     ]
     if not existing:
         return None
-    display.say(f"{machine.name}: already finished, image {existing[-1]}; --again makes another")
-    return _Watched(machine.name, job["JobId"], ended=row)
+    note = f"{machine.name}: already finished, image {existing[-1]}; --again makes another"
+    return _Watched(machine.name, job["JobId"], ended=row, note=note)
 
 
-def _roll_back(stack: Stack, machine: Machine, _request: MigrationRequest, _display: Display) -> _Watched:
+def _roll_back(stack: Stack, machine: Machine, _request: MigrationRequest) -> _Watched:
     """Begin to roll the newest job's cutover back. A running job is stopped first."""
     client = stack.client
     source = _source(client, machine)
@@ -271,14 +276,15 @@ class _JobNames(Container[str]):
 
 def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, display: Display) -> None:
     job = _progress(client, watched.job)
-    if bool(job["SourceDown"]) != bool(watched.row.get("SourceDown")):
-        display.say(f"{watched.name}: {down_words.of_row(job) or source_down.ended(job)}")
+    turned = bool(job["SourceDown"]) != bool(watched.row.get("SourceDown"))
     watched.row = job
     syncing = job["BusinessStatus"] == "Syncing"
     phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
     if phase != watched.phase:
         watched.phase = phase
         display.phase(watched.name, phase)
+    if turned:
+        display.say(f"{watched.name}: {down_words.of_row(job) or source_down.ended(job)}")
     if syncing:
         for disk in records.items(job, "Disks", "Disk"):
             display.disk(watched.name, as_displayed(disk, "DiskKey"))

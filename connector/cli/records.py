@@ -109,11 +109,13 @@ def find_job(client: SmcClient, word: str) -> Json:
 
 
 def _last_job(client: SmcClient, source: str) -> str:
-    """The id of the last job of a source; empty without such a source or job."""
+    """The id of the newest job of a source that is not being deleted, else of the newest; empty without one."""
     try:
-        return str(find(client, SOURCE, source).get(JOB.key) or "")
+        row = find(client, SOURCE, source)
     except (NotFound, Ambiguous):
         return ""
+    jobs = list(rows(client, JOB, SourceId=[row[SOURCE.key]]))  # newest first
+    return str(next(iter(_living(jobs) or jobs), {}).get(JOB.key) or "")
 
 
 def _living(records: list[Json]) -> list[Json]:

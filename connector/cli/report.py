@@ -66,7 +66,7 @@ class DiskReport:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job that rests. `snapshots`: the cost of each snapshot. `downtime`: see `forecasts`."""
+    """One job that rests. `snapshots`: the cost of each snapshot. `downtime`: see `forecasts`. `note`: why nothing was done."""
 
     machine: str
     status: str
@@ -74,6 +74,7 @@ class JobReport:
     images: list[dict[str, Any]]
     snapshots: list[dict[str, Any]]
     downtime: dict[str, float | None]
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"disks": [disk.to_json() for disk in self.disks]}

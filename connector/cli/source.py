@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Final
 
 import click
@@ -26,7 +27,17 @@ def _disks(row: Json) -> list[Json]:
     parts = items(row, "SystemDiskParts", "SystemDiskPart")
     if parts:
         system["Path"] = parts[0].get("Path")
-    return [system, *items(row, "DataDisks", "DataDisk")]
+    whole: list[Json] = [disk for disk in [(row.get("Disks") or {}).get("System")] if disk]
+    whole += items(row.get("Disks") or {}, "Data", "Data")
+    disks = [system, *items(row, "DataDisks", "DataDisk")]
+    parts_of = [part.get("Parts") for part in whole[: len(disks)]]
+    return [disk | {"Parts": part} for disk, part in zip_longest(disks, parts_of)]
+
+
+def _size(disk: Json) -> int:
+    """The bytes of a disk at the source; without them, its size at the target."""
+    exact = sum(int(part.get("SizeBytes") or 0) for part in items(disk, "Parts", "Part"))
+    return exact or int(disk.get("Size") or 0) << 30
 
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
@@ -35,7 +46,7 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("state", lambda row: row.get("State")),
     ("platform", lambda row: row.get("Platform")),
     ("disks", lambda row: len(_disks(row))),
-    ("size", lambda row: tables.gib(sum(int(disk.get("Size") or 0) for disk in _disks(row)))),
+    ("size", lambda row: amounts.size(sum(map(_size, _disks(row))))),
     ("last job", tables.named("JobName", "JobId")),
     ("workgroup", tables.named("WorkgroupName", "WorkgroupId")),
     ("error", lambda row: row.get("ErrorCode")),
@@ -64,7 +75,8 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
 DISKS: Final[tuple[tables.Column, ...]] = (
     ("index", lambda disk: disk.get("Index")),
     ("disk", lambda disk: disk.get("Path")),
-    ("size", lambda disk: tables.gib(disk.get("Size"))),
+    ("size", lambda disk: amounts.size(_size(disk))),
+    ("at the target", lambda disk: tables.gib(disk.get("Size"))),
 )
 FINDINGS: Final[tuple[tables.Column, ...]] = (
     ("check", lambda finding: finding.get("Check")),

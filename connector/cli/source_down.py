@@ -58,6 +58,22 @@ def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> Conne
     return failed
 
 
+def agree_to_lose_rollback(rows: Sequence[Json], yes: bool) -> None:
+    """Ask before finished cutovers are deleted: nothing here can power their sources on afterwards.
+
+    Raises BadInput if there is no terminal.
+    """
+    finished = [row for row in rows if row.get("DownSinceTime") and not row.get("SourceDown")]
+    if yes or not finished:
+        return
+    names = ", ".join(str(row.get("Name") or row["JobId"]) for row in finished)
+    lost = "its cutover shut the source down, and cannot be rolled back after a deletion"
+    if not sys.stdin.isatty():
+        raise BadInput(lost, on=names, remedy="give --yes to delete it; images stay")
+    if not asking.agreed(f"{names}: {lost}. Images stay. Delete {names} and the transferred data?"):
+        raise click.Abort
+
+
 def agree(rows: Sequence[Json], question: str, yes: bool) -> None:
     """Ask before anything is done to jobs whose sources are down.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,6 +36,11 @@ class _Watched:
     shut_down: bool = False  # a cutover had shut the source down when the watching began
 
     @property
+    def machine(self) -> str:
+        """The source's name; the job's if it is not known."""
+        return str((self.ended or self.last).get("SourceName") or self.name)
+
+    @property
     def powered_on(self) -> bool:
         """A rollback has ended here: it powers on whatever the cutover has shut down."""
         row = self.ended or {}
@@ -52,11 +57,7 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
         try:
             _until_rest(client, watched, display)
         except KeyboardInterrupt:
-            down = source_down.lines(entry.last for entry in watched.values())
-            raise Interrupted(
-                "; ".join(["stopped watching; the jobs go on", *down]),
-                remedy="watch again, or `connector job stop`",
-            ) from None
+            raise _left(watched.values()) from None
     if as_json:
         for key, entry in watched.items():
             click.echo(json.dumps(_result(key, entry)))
@@ -67,7 +68,19 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
         if text := down_words.of_row(entry.ended or {}):
             click.echo(f"{entry.name}: {text}; {source_down.ways_on(entry.name, entry.ended)}", err=True)
         elif entry.powered_on and not as_json:
-            click.echo(f"{entry.name} is powered on")
+            click.echo(f"{entry.machine} is powered on")
+
+
+def _left(watched: Iterable[_Watched]) -> Interrupted:
+    """The watching was interrupted: which jobs go on, whose sources are down, and how that is ended."""
+    going = [entry for entry in watched if entry.ended is None]
+    names = " ".join(entry.name for entry in going)
+    down = [entry for entry in going if down_words.of_row(entry.last)]
+    ways = [source_down.ways_on(entry.name, entry.last) for entry in down]
+    return Interrupted(
+        "; ".join([f"stopped watching; the jobs go on: {names}", *source_down.lines(e.last for e in down)]),
+        remedy="; ".join([f"`connector job watch {names}`, or `connector job stop {names}`", *ways]),
+    )
 
 
 @contextmanager
@@ -103,15 +116,15 @@ def _look(client: SmcClient, keys: Sequence[str], watched: dict[str, _Watched], 
 def _show(watched: _Watched, row: Json, display: Display) -> None:
     watched.last = row
     status = str(row["Status"])
-    if bool(row.get("SourceDown")) != watched.down:
-        watched.down = not watched.down
-        display.say(f"{watched.name}: {down_words.of_row(row) or source_down.ended(row)}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)
     if phase != watched.phase:
         watched.phase = phase
         display.phase(watched.name, phase)
+    if bool(row.get("SourceDown")) != watched.down:
+        watched.down = not watched.down
+        display.say(f"{watched.name}: {down_words.of_row(row) or source_down.ended(row)}")
     if row.get("BusinessStatus") == "Syncing":
         for disk in items(row, "Disks", "Disk"):
             display.disk(watched.name, as_displayed(disk, "Index"))

@@ -29,6 +29,7 @@ def test_a_source_is_listed_shown_changed_and_forgotten(cloud: Cloud, connector:
     assert table.split()[:2] == ["name", "id"]
     assert ids[name] in table
     assert "30 GiB" in table
+    assert "at the target" in connector("source", "show", name).out
     shown = connector("source", "show", name).out
     assert "a [red]snapshot[/] exists" in shown
     assert "Hard disk 3" in shown
@@ -130,10 +131,11 @@ def test_an_incremental_job_from_its_creation_to_its_deletion(cloud: Cloud, conn
         text = connector("job", "show", name).out
         assert "every 24 h, 2 images kept" in text
         assert f"{name}_CYCLE_1" in text
-        assert "CutOverReplicationJob" in text
+        assert "connector job cutover" in text
         assert "give --sync or --no-sync" in connector("job", "cutover", name, code=2).err
         connector("job", "cutover", name, "--sync", "--watch")
         assert [order["final"] for order in robot.orders] == [False, False, True]
+    assert "Cutover" in connector("job", "show", name).out.split("\nruns\n")[1].split("\npasses\n")[0]
     log = connector("job", "logs", name).out
     assert "Waiting -> Running/Preparing" in log
     assert connector("job", "logs", name, "--lines", "1", "--json").json["Text"].endswith("-> Finished")

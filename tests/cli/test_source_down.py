@@ -65,8 +65,19 @@ def test_what_leaves_a_source_down_needs_a_yes(
 def test_without_a_terminal_a_job_whose_source_is_up_is_deleted_as_ever(
     speaker: Speaker, run: Connector
 ) -> None:
-    speaker.say(200, listed(DOWN | {"SourceDown": False, "Status": "Waiting"}))
+    speaker.say(200, listed(DOWN | {"SourceDown": False, "DownSinceTime": "", "Status": "Waiting"}))
     run("job", "delete", "web")
+    assert "DeleteReplicationJob" in asked(speaker)
+
+
+def test_a_finished_cutover_is_deleted_only_with_a_yes_because_its_rollback_is_lost(
+    speaker: Speaker, run: Connector
+) -> None:
+    speaker.say(200, listed(DOWN | {"SourceDown": False, "Status": "Finished", "BusinessStatus": ""}))
+    refused = run("job", "delete", "web", code=2).err
+    assert "cannot be rolled back after a deletion" in refused and "--yes" in refused
+    assert "DeleteReplicationJob" not in asked(speaker)
+    run("job", "delete", "web", "--yes")
     assert "DeleteReplicationJob" in asked(speaker)
 
 
@@ -75,7 +86,7 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     speaker: Speaker, run: Connector, answer: bytes, deleted: bool
 ) -> None:
     assert run
-    speaker.say(200, listed(DOWN | {"SourceDown": False, "Status": "Waiting"}))
+    speaker.say(200, listed(DOWN | {"SourceDown": False, "DownSinceTime": "", "Status": "Waiting"}))
     ours, theirs = pty.openpty()
     os.write(ours, answer)
     command = [sys.executable, "-m", "connector.cli.main", "job", "delete", "web"]
@@ -84,7 +95,7 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     )
     os.close(ours)
     os.close(theirs)
-    assert "delete web and the transferred data?" in done.stderr
+    assert "Images stay. Delete web and the transferred data?" in done.stderr
     assert ("DeleteReplicationJob" in asked(speaker)) is deleted, done.stderr
     assert done.returncode == (0 if deleted else 130)
     assert ("stopped at the question; nothing was begun" in done.stderr) is not deleted
@@ -96,10 +107,11 @@ def test_a_rollback_that_is_watched_ends_with_the_power_where_the_cutover_had_sh
 ) -> None:
     before = DOWN | {"Status": "InError", "DownSinceTime": since, "SourceDown": bool(since)}
     after = DOWN | {"Status": "Stopped", "BusinessStatus": "", "CutOver": False, "SourceDown": False}
+    after |= {"SourceName": "web-01"}
     for row in (before, before, after | {"DownSinceTime": ""}):
         speaker.say(200, listed(row))
     done = run("job", "rollback", "web", "--watch")
-    assert (done.out.splitlines()[-1] == "web is powered on") is bool(since)
+    assert (done.out.splitlines()[-1] == "web-01 is powered on") is bool(since)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +128,12 @@ def test_a_mistyped_command_is_answered_with_what_was_meant(run: Connector) -> N
     assert "Did you mean 'migrate'?" in run("mgirate", code=2).err
     assert "Did you mean 'rollback'?" in run("job", "rolback", code=2).err
     assert "Did you mean" not in run("zzzzzz", code=2).err
+
+
+def test_a_phase_is_said_before_that_the_source_is_down(speaker: Speaker, run: Connector) -> None:
+    end = DOWN | {"Status": "Finished", "BusinessStatus": "", "SourceDown": False}
+    for row in (DOWN, DOWN | {"Phase": "shutting the machine down"}, end):
+        speaker.say(200, listed(row))
+    lines = run("job", "watch", "web").err.splitlines()
+    assert lines[0] == "web: shutting the machine down"
+    assert lines[1].startswith("web: SOURCE IS DOWN since")

@@ -98,6 +98,7 @@ def test_a_pipe_gets_one_line_for_each_row_however_long() -> None:
     lines = _printed(30, terminal=False)
     assert len(lines) == 3
     assert all(value in lines[1] for value in ROW)
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 DISK = {
