@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
+from connector import amounts
 from connector.cli import machine_image
 from connector.cli.machine_image import MachineImage
 from connector.cli.options import JSON
 from connector.conversion import container as containers
-from connector.conversion import conversion
+from connector.conversion import conversion, removals
 from connector.conversion.conversion import ConversionPlan, GuestImage
 from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card
@@ -27,6 +28,13 @@ NETWORK = click.option(
     show_default=True,
     help="dhcp: the first card asks DHCP. keep: addresses stay with their cards. none: nothing is changed.",
 )
+REMOVE = click.option(
+    "--remove",
+    "lists",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Remove the files that rsync_excludes_linux.txt in this directory names, from the copy only.",
+)
 NEW_MACS = click.option(
     "--new-macs",
     is_flag=True,
@@ -39,8 +47,16 @@ NEW_MACS = click.option(
 @machine_image.FIRMWARE
 @NETWORK
 @NEW_MACS
+@REMOVE
 @JSON
-def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: bool, as_json: bool) -> None:
+def plan(
+    image: tuple[Path, ...],
+    firmware: str | None,
+    network: str,
+    new_macs: bool,
+    lists: Path | None,
+    as_json: bool,
+) -> None:
     """Show what a conversion of IMAGE would change, so that its guest starts on virtio hardware. The image is only read.
 
     The guest's file systems are read inside a virtual machine of libguestfs. No program of the guest runs.
@@ -52,7 +68,10 @@ def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: 
     Exit codes: 0 the plan; 5 the guest cannot be converted; 2 a file or a tool is missing.
     """
     described = machine_image.read(image, firmware)
-    _show(conversion.planned(guest_image(described, network, new_macs), Path(tempfile.gettempdir())), as_json)
+    _show(
+        conversion.planned(guest_image(described, network, new_macs, lists), Path(tempfile.gettempdir())),
+        as_json,
+    )
 
 
 @click.command()
@@ -60,6 +79,7 @@ def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: 
 @machine_image.FIRMWARE
 @NETWORK
 @NEW_MACS
+@REMOVE
 @click.option(
     "--to",
     "target",
@@ -70,7 +90,13 @@ def plan(image: tuple[Path, ...], firmware: str | None, network: str, new_macs: 
 )
 @JSON
 def convert(
-    image: tuple[Path, ...], firmware: str | None, network: str, new_macs: bool, target: Path, as_json: bool
+    image: tuple[Path, ...],
+    firmware: str | None,
+    network: str,
+    new_macs: bool,
+    lists: Path | None,
+    target: Path,
+    as_json: bool,
 ) -> None:
     """Write a converted copy of IMAGE to a new directory. The image is only read.
 
@@ -85,7 +111,7 @@ def convert(
     tool is missing.
     """
     described = machine_image.read(image, firmware)
-    made = conversion.convert(guest_image(described, network, new_macs), described.machine, target)
+    made = conversion.convert(guest_image(described, network, new_macs, lists), described.machine, target)
     _show(made, as_json)
     if not as_json:
         nothing = "nothing was written: the image can be used as it is"
@@ -147,11 +173,12 @@ def container(
         containers.push(target, tag, push, authfile)
 
 
-def guest_image(image: MachineImage, network: str, new_macs: bool) -> GuestImage:
+def guest_image(image: MachineImage, network: str, new_macs: bool, lists: Path | None = None) -> GuestImage:
     """What a conversion has to know of an image. `network`: a word of the option."""
     cards = tuple(Card(order, card.mac) for order, card in enumerate(image.machine.cards))
     request = NetworkRequest(cards, NetworkMode(network), not new_macs) if network != "none" else None
-    return GuestImage(image.name, image.disks, image.machine.firmware, request)
+    entries = removals.read(lists) if lists else ()
+    return GuestImage(image.name, image.disks, image.machine.firmware, request, entries)
 
 
 def _show(plan_of_guest: ConversionPlan, as_json: bool) -> None:
@@ -166,6 +193,7 @@ def show_plan(conversion_plan: ConversionPlan) -> None:
     changes = conversion_plan.plan
     lines = [f"{change.path}: {change.why}" for change in changes.changes]
     lines += [f"{append.path}: {append.why}" for append in changes.appends]
+    lines += [f"{row.path}: removed, {amounts.size(row.size)}" for row in changes.removals]
     lines += ["nothing has to change"] if changes.is_empty else []
     lines += [f"note: {note}" for note in changes.notes]
     click.echo(visible(conversion_plan.system))

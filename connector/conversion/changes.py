@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from connector.conversion.removals import RemovedFile
+
 MOST: Final = 1 << 20  # bytes of a text file that is planned to change
 _MOST_LINES: Final = 200  # of one file, in a report
 
@@ -44,11 +46,18 @@ class ChangePlan:
     changes: tuple[FileChange, ...] = ()
     notes: tuple[str, ...] = ()
     appends: tuple[Append, ...] = ()
+    removals: tuple[RemovedFile, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing has to change."""
-        return not self.changes and not self.appends
+        return not self.changes and not self.appends and not self.removals
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that change or go."""
+        changed = [change.path for change in self.changes] + [append.path for append in self.appends]
+        return (*changed, *(removal.path for removal in self.removals))
 
     @property
     def size(self) -> int:
@@ -57,7 +66,10 @@ class ChangePlan:
 
     def __add__(self, other: ChangePlan) -> ChangePlan:
         return ChangePlan(
-            self.changes + other.changes, self.notes + other.notes, self.appends + other.appends
+            self.changes + other.changes,
+            self.notes + other.notes,
+            self.appends + other.appends,
+            self.removals + other.removals,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -75,7 +87,8 @@ class ChangePlan:
             }
             for a in self.appends
         ]
-        return {"changes": changes, "notes": list(self.notes)}
+        removals = [{"path": row.path, "bytes": row.size} for row in self.removals]
+        return {"changes": changes, "removed": removals, "notes": list(self.notes)}
 
 
 def _row(change: FileChange) -> dict[str, object]:

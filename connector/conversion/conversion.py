@@ -19,10 +19,12 @@ from connector import files
 from connector.cloud import machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.conversion import linux
+from connector.conversion import removals as removal_lists
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.changes import ChangePlan
 from connector.conversion.guest_disks import GuestDisks, GuestSystem, opened
 from connector.conversion.linux import LinuxGuest, NetworkRequest
+from connector.conversion.removals import RemovalEntry
 from connector.conversion.virtual_machine import BootDisk, accelerator, overlay
 from connector.errors import Conflict, Ineligible, TargetFailed, TargetFull
 from connector.transfer.qemu_img import qemu_img
@@ -44,6 +46,7 @@ class GuestImage:
     disks: tuple[BootDisk, ...]
     firmware: str = "bios"
     network: NetworkRequest | None = None
+    removals: tuple[RemovalEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +139,13 @@ def _changed(image: GuestImage, copies: Sequence[BootDisk], home: Path) -> Conve
             _apply(plan, guest)
             left = _plan(image, guest, system)
             if not left.is_empty:
-                paths = [change.path for change in left.changes] + [append.path for append in left.appends]
                 raise TargetFailed(
-                    f"after the conversion {', '.join(paths[:5])} would still have to change",
+                    f"after the conversion {', '.join(left.paths[:5])} would still have to change",
                     on=image.name,
                     remedy="report this, with the output of `connector machine plan`",
                 )
+            if plan.removals:
+                guest.discard(list(system.mounts))
             guest.finish()
         return ConversionPlan(str(system), plan)
 
@@ -154,6 +158,8 @@ def _apply(plan: ChangePlan, guest: GuestDisks) -> None:
             guest.write(change.path, change.after)
     for append in plan.appends:
         guest.append(append.path, append.data)
+    for removal in plan.removals:
+        guest.remove_tree(removal.path)
 
 
 @contextmanager
@@ -206,7 +212,7 @@ def _not_one(systems: Sequence[GuestSystem], guest: GuestDisks, name: str) -> In
 
 
 def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePlan:
-    return linux.plan(
+    needed = linux.plan(
         LinuxGuest(
             image.name,
             guest,
@@ -217,6 +223,8 @@ def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePl
             network=image.network,
         )
     )
+    removals, notes = removal_lists.plan(image.removals, guest, system.mounts)
+    return needed + ChangePlan(notes=notes, removals=removals)
 
 
 def _put(

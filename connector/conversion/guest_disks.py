@@ -164,6 +164,23 @@ class GuestDisks:
     def remove(self, path: str) -> None:
         self._ask("remove", path=path)
 
+    def is_directory(self, path: str) -> bool | None:
+        """See `removals.RemovableFiles`."""
+        answer: bool | None = self._ask("is_directory", path=path)
+        return answer
+
+    def usage(self, path: str) -> int:
+        """See `removals.RemovableFiles`."""
+        size: int = self._ask("usage", path=path)
+        return size
+
+    def remove_tree(self, path: str) -> None:
+        self._ask("remove_tree", path=path)
+
+    def discard(self, mounts: Sequence[str]) -> None:
+        """Give back the blocks that mounted file systems do not use."""
+        self._ask("discard", mounts=list(mounts))
+
     def free(self, directory: str) -> int:
         """Free bytes where this directory is."""
         free: int = self._ask("free", path=directory)

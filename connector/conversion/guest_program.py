@@ -123,6 +123,27 @@ class GuestHandle:
     def remove(self, path: str) -> None:
         self._handle.rm_f(path)
 
+    def is_directory(self, path: str) -> bool | None:
+        """None: nothing has this path. A link is no directory."""
+        if self._handle.is_dir(path):
+            return True
+        return False if self._handle.is_file(path) or self._handle.is_symlink(path) else None
+
+    def usage(self, path: str) -> int:
+        """Bytes that a file uses, or a directory with everything below it."""
+        return int(self._handle.du(path)) * 1024
+
+    def remove_tree(self, path: str) -> None:
+        self._handle.rm_rf(path)
+
+    def discard(self, mounts: list[str]) -> None:
+        """Give back what mounted file systems do not use. One that cannot say so keeps it."""
+        for point in mounts:
+            try:
+                self._handle.fstrim(point)
+            except RuntimeError as error:
+                print(f"{point}: {error}", file=sys.stderr)
+
     def free(self, path: str) -> int:
         """Free bytes of the file system that has a directory."""
         answer = self._handle.statvfs(path)
@@ -149,16 +170,20 @@ WRITING = ("append", "write")
 COMMANDS = (
     *WRITING,
     "archive",
+    "discard",
     "file_systems",
     "finish",
     "free",
+    "is_directory",
     "mount",
     "names",
     "open",
     "read",
     "remove",
+    "remove_tree",
     "size",
     "systems",
+    "usage",
     "used",
 )
 

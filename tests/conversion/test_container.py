@@ -98,7 +98,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("skopeo")
-def test_an_image_goes_through_a_registry(archive: Path, tmp_path: Path, registry: str) -> None:
+def test_r44_a_container_image_goes_through_a_registry(archive: Path, tmp_path: Path, registry: str) -> None:
     layout, back = tmp_path / "layout", tmp_path / "back"
     write(layout, archive, CONFIG, "v1")
     container.push(layout, "v1", f"{registry}/team/web:1", None, tls=False)

@@ -107,6 +107,18 @@ def machines(directory: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if f"{directory}/" in command_line(process)]
 
 
+def test_files_that_are_removed_from_a_copy_give_their_blocks_back(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "rsync_excludes_linux.txt").write_text("/usr/share/noise\n")
+    whole, smaller = tmp_path / "whole", tmp_path / "smaller"
+    assert run("machine", "convert", disk, "--to", whole) == 0
+    assert run("machine", "convert", disk, "--to", smaller, "--remove", tmp_path) == 0
+    (row,) = json.loads((smaller / "conversion.json").read_text())["removed"]
+    assert row["path"] == "/usr/share/noise"
+    assert row["bytes"] >= 8 * MIB
+    sizes = [(directory / "disk.qcow2").stat().st_size for directory in (whole, smaller)]
+    assert sizes[0] - sizes[1] > 7 * MIB
+
+
 KILLED = """
 import os, signal, sys
 from connector.cli.main import main
