@@ -19,7 +19,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Final
 from connector import child, private
 from connector.child import Child
 from connector.clients.endpoint import objects
-from connector.cloud import addresses, conversion_child, handover, machine_files
+from connector.cloud import addresses, conversion_child, handover, machine_files, ovf
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
     INSTANCE_NAME,
@@ -43,6 +43,8 @@ from connector.cloud.provider import (
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
 from connector.files import move, replace
 from connector.model import InstanceAddress, TargetLimits
+from connector.specification import image_formats
+from connector.specification.image_formats import ImageFormat
 
 log = logging.getLogger(__name__)
 
@@ -203,8 +205,11 @@ class LocalProvider:
             raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
         order = self._order(instance.address, request)
         target = self._root / "images" / _plain(request.name)
-        described = machine_files.files(_description(request, order.details), target)
-        self._take_over(request.token, target, order.files, described)
+        form = image_formats.named(str(order.details.get("format", request.format)))
+        machine = _description(request, form, order.details)
+        self._take_over(
+            request.token, target, order.files, lambda draft: _described(machine, form, target, draft)
+        )
         if request.conversion == "none" and not request.boot_check:
             return _image(target, order.details)
         result = conversion_child.convert(target, request.conversion, boot_check=request.boot_check)
@@ -213,7 +218,7 @@ class LocalProvider:
         return _image(target, {**order.details, **more})
 
     def _take_over(
-        self, token: str, target: Path, files: Sequence[str], described: Mapping[str, bytes]
+        self, token: str, target: Path, files: Sequence[str], describe: Callable[[Path], Mapping[str, bytes]]
     ) -> None:
         with self._exclusively(token), _translated(target):
             _claim(target, token)
@@ -236,7 +241,7 @@ class LocalProvider:
                     on=target.name,
                     remedy="start the job again: the image is made anew",
                 )
-            for file, content in described.items():
+            for file, content in describe(draft).items():
                 replace(draft / file, content)
             _put(draft, target)
 
@@ -371,13 +376,22 @@ def _is_image(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _description(request: ImageRequest, details: Mapping[str, object]) -> MachineDescription:
+def _described(
+    machine: MachineDescription, form: ImageFormat, target: Path, draft: Path
+) -> Mapping[str, bytes]:
+    """The files beside the image, which is whole in `draft` and will be in `target`."""
+    sizes = {disk.file: (draft / disk.file).stat().st_size for disk in machine.disks}
+    return machine_files.files(machine, target) | ovf.files(machine, form, sizes)
+
+
+def _description(
+    request: ImageRequest, form: ImageFormat, details: Mapping[str, object]
+) -> MachineDescription:
     """The machine of the image, with the files that the instance wrote."""
-    form = str(details.get("format", request.format))
     return MachineDescription(
         name=request.name,
         disks=tuple(
-            ImageDisk(str(row["file"]), form, int(str(row["capacity"])))
+            ImageDisk(str(row["file"]), form.driver, int(str(row["capacity"])))
             for row in objects(details, "disks", request.name)
         ),
         firmware=request.firmware,

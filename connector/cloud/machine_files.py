@@ -1,7 +1,8 @@
 """The files beside an image that say which machine it belongs in: `machine.json` for us, `machine.xml` for libvirt.
 
-`machine.json` names files relative to its own directory, so an image may be moved. libvirt wants absolute paths: `machine.xml`
-has the place where the image was made.
+`machine.json` names files relative to its own directory, so an image may be moved. Their format is qemu-img's word: a VHD is
+`vpc`. libvirt wants absolute paths: `machine.xml` has the place where the image was made. It is written for the formats that
+libvirt can run a machine on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any, Final
 from xml.etree import ElementTree as xml
 
 from connector.errors import BadInput
+from connector.specification.image_formats import FORMATS
 
 NAME: Final = "machine.json"
 LIBVIRT: Final = "machine.xml"
 VERSION: Final = 1
+_LIBVIRT_FORMATS: Final = frozenset(form.driver for form in FORMATS if form.libvirt)
 _ARCHITECTURES: Final = {"arm64": "aarch64", "i386": "i686"}  # libvirt's words, where they differ
 
 
@@ -31,7 +34,7 @@ class NetworkCard:
 
 @dataclass(frozen=True, slots=True)
 class ImageDisk:
-    """A disk of the image. `file` is relative to the image's directory; `capacity` in bytes."""
+    """A disk of the image. `file` is relative to the image's directory; `format` is qemu-img's word; `capacity` in bytes."""
 
     file: str
     format: str
@@ -70,10 +73,13 @@ class MachineDescription:
         }
 
 
-def files(machine: MachineDescription, directory: Path) -> Mapping[str, bytes]:
+def files(machine: MachineDescription, directory: Path) -> dict[str, bytes]:
     """Name and content of each file. `directory`: where the image will be."""
     document = json.dumps(machine.to_json(), indent=2, ensure_ascii=False) + "\n"
-    return {NAME: document.encode(), LIBVIRT: libvirt(machine, directory)}
+    described = {NAME: document.encode()}
+    if all(disk.format in _LIBVIRT_FORMATS for disk in machine.disks):
+        described[LIBVIRT] = libvirt(machine, directory)
+    return described
 
 
 def read(directory: Path) -> MachineDescription | None:
