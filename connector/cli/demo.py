@@ -20,7 +20,7 @@ from connector import amounts, child
 from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
 from connector.cli.estate import session
-from connector.cli.migrate import chosen_format, tell
+from connector.cli.migrate import FORMATS, chosen_format, tell
 from connector.cli.migration import MigrationRequest, migrate
 from connector.cli.options import JSON
 from connector.cli.report import JobReport
@@ -29,12 +29,22 @@ from connector.errors import BadInput, ControlFailed, ProofFailed, TargetFailed
 from connector.model import Machine
 from connector.settings import VCenterSettings
 from connector.sources.factory import AUTO, ORDER, VDDK
+from connector.specification import image_formats
+from connector.specification.image_formats import ImageFormat
 from connector.transfer.qemu_img import qemu_img
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
 from simulator.estate.inventory import VirtualDisk
 
 PAUSE = 3.0  # seconds in which the guests write between two passes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file of an image."""
+
+    path: Path
+    format: ImageFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Equal:
 @click.option(
     "--format",
     "image_format",
-    type=click.Choice(["auto", "raw", "qcow2"]),
+    type=click.Choice(FORMATS),
     default="auto",
     show_default=True,
     help="Image format.",
@@ -190,11 +200,12 @@ def _compare_all(home: Path, jobs: Sequence[JobReport]) -> Iterator[Equal]:
             image = job.images[-1]["details"]
             folder = Path(image["location"])
             for disk in names[job.machine].disks:
-                file = folder / f"{disk.key}.{image['format']}"
-                yield _compare_one(estate, job.machine, disk, file, Path(room))
+                form = image_formats.named(image["format"])
+                file = folder / f"{disk.key}.{form.suffix}"
+                yield _compare_one(estate, job.machine, disk, ImageFile(file, form), Path(room))
 
 
-def _compare_one(estate: Estate, machine: str, disk: VirtualDisk, image: Path, room: Path) -> Equal:
+def _compare_one(estate: Estate, machine: str, disk: VirtualDisk, image: ImageFile, room: Path) -> Equal:
     raw = _as_raw(image, room)
     source = estate.storage.disk(disk.storage)
     with raw.open("rb") as target:
@@ -204,17 +215,18 @@ def _compare_one(estate: Estate, machine: str, disk: VirtualDisk, image: Path, r
             return target.read(length)
 
         compared = compare(source.read, read, disk.capacity)
-    if raw != image:
+    if raw != image.path:
         raw.unlink()
-    return Equal(machine, disk.label, image, compared)
+    return Equal(machine, disk.label, image.path, compared)
 
 
-def _as_raw(image: Path, room: Path) -> Path:
-    if image.suffix != ".qcow2":
-        return image
-    raw = room / f"{image.stem}.raw"
-    if trouble := qemu_img("convert", "-f", "qcow2", "-O", "raw", str(image), str(raw)).trouble:
-        raise TargetFailed(f"qemu-img failed ({trouble})", on=str(image), remedy="check the free space")
+def _as_raw(image: ImageFile, room: Path) -> Path:
+    if image.format is image_formats.RAW:
+        return image.path
+    raw = room / f"{image.path.stem}.raw"
+    words = ("convert", "-f", image.format.driver, "-O", "raw", str(image.path), str(raw))
+    if trouble := qemu_img(*words).trouble:
+        raise TargetFailed(f"qemu-img failed ({trouble})", on=str(image.path), remedy="check the free space")
     return raw
 
 

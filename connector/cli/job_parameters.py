@@ -54,8 +54,8 @@ def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., 
     return add
 
 
-#: Fields that `--incremental` and `--cutover` of `connector migrate` set.
-_IMPLIED: Final = ("OnDemand",)
+#: Fields that other options of `connector migrate` set: `--incremental` and `--cutover`, and a `--format` that knows `auto`.
+_IMPLIED: Final = ("OnDemand", "ImageFormat")
 #: Our own fields that may change before each run: `connector migrate` has options for them.
 OF_MIGRATIONS: Final = tuple(
     field

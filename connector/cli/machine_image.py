@@ -14,9 +14,8 @@ from connector.cloud import machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.conversion.virtual_machine import BootDisk, other_files
 from connector.errors import BadInput
+from connector.specification.image_formats import DRIVERS
 from connector.transfer.image import format_of, open_image
-
-_FORMATS: Final = ("raw", "qcow2", "vmdk", "vpc", "vhdx")
 
 IMAGE: Final = click.argument(
     "image", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
@@ -69,9 +68,9 @@ def _capacity(path: Path) -> int:
 
 def _whole(disk: BootDisk) -> BootDisk:
     """Raises BadInput for an image that reads other files: whoever made it would choose which files of this computer."""
-    if disk.format not in _FORMATS:
+    if disk.format not in DRIVERS:
         raise BadInput(
-            f"format {disk.format!r} is not known", on=str(disk.path), remedy=f"use {', '.join(_FORMATS)}"
+            f"format {disk.format!r} is not known", on=str(disk.path), remedy=f"use {', '.join(DRIVERS)}"
         )
     format_of(disk.path)  # it can be read
     if others := other_files(disk):

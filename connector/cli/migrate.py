@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -25,10 +25,12 @@ from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
 from connector.sources.factory import AUTO, ReaderSettings, readers
+from connector.specification import image_formats
 from connector.specification import images as stale
 from connector.vcenter.client import VCenter
 
-FORMATS = ("auto", "raw", "qcow2")
+AUTO_FORMAT: Final = "auto"
+FORMATS: Final = (AUTO_FORMAT, *image_formats.NAMES)
 
 
 @click.command()
@@ -127,6 +129,8 @@ def migrate(
     configured = readers(ReaderSettings(vddk, transports))
     for reader in configured.chosen(fields.get("Reader") or AUTO):
         reader.check(version)
+    if image_format != AUTO_FORMAT:
+        fields["ImageFormat"] = image_format
     request = MigrationRequest(
         incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again
     )
@@ -187,9 +191,9 @@ def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
 
 def chosen_format(image_format: str) -> str:
     """The format of images. `auto` is qcow2 if qemu-img is installed, else raw."""
-    if image_format != "auto":
+    if image_format != AUTO_FORMAT:
         return image_format
-    return "qcow2" if shutil.which("qemu-img") else "raw"
+    return (image_formats.DEFAULT if shutil.which("qemu-img") else image_formats.RAW).name
 
 
 def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> None:

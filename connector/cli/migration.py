@@ -45,8 +45,8 @@ UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 class MigrationRequest:
     """What to do with each machine. With `cutover` the job stays open for deltas until the cutover.
 
-    `rollback`: only roll a cutover back. `again`: copy finished machines again.
-    `fields`: fields of the job by name; None: not given.
+    `rollback`: only roll a cutover back. `again`: copy finished machines again. `image_format`: of a new job.
+    `fields`: fields of the job by name, also of one that is there; None: not given.
     """
 
     incremental: bool = False
@@ -258,8 +258,7 @@ def _create(stack: Stack, machine: Machine, source: str, request: MigrationReque
         RunOnce=once,
         OnDemand=None if once else True,
         ImageName=name,
-        ImageFormat=request.image_format,
-        **request.parameters(),
+        **({"ImageFormat": request.image_format} | request.parameters()),
     )
     return _job(client, answer["JobId"])
 

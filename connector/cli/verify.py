@@ -35,6 +35,7 @@ from connector.errors import (
     one_line,
 )
 from connector.model import Extent
+from connector.specification import image_formats
 from connector.transfer import evidence
 from connector.transfer import extents as ranges
 from connector.transfer.account import Account, NoAccount, from_json
@@ -44,7 +45,7 @@ from connector.transfer.verify import VerificationResult, check
 
 SHOWN: Final = 20  # how many differences of one disk are listed for people
 REPORT: Final = "conversion.json"
-ENDINGS: Final = (".raw", ".qcow2", ".vmdk", ".img")
+ENDINGS: Final = frozenset({".img", *(f".{suffix}" for suffix in image_formats.SUFFIXES)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     """Check images against the MANIFEST of the pass that made them; needs no network.
 
     IMAGE is a file, named after the disk's device key or given as KEY=FILE, or a directory of such files. Default: the
-    manifest's own directory. Raw images are read directly, qcow2 and vmdk through qemu-img.
+    manifest's own directory. Raw images are read directly, qcow2, vmdk, vhd and vhdx through qemu-img.
 
     \b
     connector verify images/web-01/evidence.json

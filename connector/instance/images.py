@@ -1,10 +1,11 @@
-"""Images are copies of settled disks; making them never changes the base (invariant 10).
+"""Images are copies of settled disks; making them never changes the base (invariant 10), and never the capacity of a disk.
 
 An image is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -24,6 +25,8 @@ from connector.instance.proof import prove
 from connector.instance.records import PassBegin
 from connector.instance.store import DiskStore
 from connector.model import Extent
+from connector.specification import image_formats
+from connector.specification.image_formats import RAW, ImageFormat
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
@@ -110,8 +113,7 @@ class ImageBuilder:
         """
         if not NAME.fullmatch(name):
             raise BadInput(f"image name {name[:120]!r} is not allowed")
-        if image_format not in ("raw", "qcow2"):
-            raise BadInput(f"image format {image_format!r} is not known", remedy="use raw or qcow2")
+        form = image_formats.named(image_format)
         with self._lock:
             earlier = self._images.get(name)
             if earlier is not None and earlier.run == run and earlier.state != "failed":
@@ -119,13 +121,11 @@ class ImageBuilder:
             if earlier is not None and earlier.state == "making":
                 raise Conflict("is being made for another run", on=f"image {name}", remedy="wait for it")
             disks = self._hold(same_pass, expected)
-            image = self._images[name] = ImageBuild(name, run, image_format)
-            if image_format == "qcow2" and shutil.which("qemu-img") is None:
-                image.format, image.note = (
-                    "raw",
-                    "qemu-img is not installed on the instance: raw instead of qcow2",
-                )
-            thread = threading.Thread(target=self._make, args=(image, disks), name=f"image {name}")
+            image = self._images[name] = ImageBuild(name, run, form.name)
+            if form is not RAW and shutil.which("qemu-img") is None:
+                note = f"qemu-img is not installed on the instance: raw instead of {form.name}"
+                image.format, image.note, form = RAW.name, note, RAW
+            thread = threading.Thread(target=self._make, args=(image, form, disks), name=f"image {name}")
             self._threads.append(thread)
             thread.start()
             return image
@@ -184,15 +184,15 @@ class ImageBuilder:
             files.sync(table)
         return ["evidence.json", *(f"{disk.key}.digests" for disk in disks)]
 
-    def _make(self, image: ImageBuild, disks: list[Disk]) -> None:
+    def _make(self, image: ImageBuild, form: ImageFormat, disks: list[Disk]) -> None:
         home = self._store.directory / "images"
         temporary = home / f".{image.name}.new"
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(mode=0o700)
             for disk in disks:
-                path = _copy(disk, temporary, image.format)
-                _check(disk, path, image.format)
+                path = _copy(disk, temporary, form)
+                _check(disk, path, form)
                 image.files.append({"disk": disk.key, "file": path.name, "capacity": disk.capacity})
             beside = self._beside(disks, temporary)
             files.sync(temporary)
@@ -251,27 +251,52 @@ def _readings(disks: list[Disk]) -> set[str]:
     return readings
 
 
-def _copy(disk: Disk, directory: Path, kind: str) -> Path:
-    path = directory / f"{disk.key}.{kind}"
-    if kind == "qcow2":
-        if trouble := qemu_img("convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)).trouble:
-            raise TargetFailed(
-                f"qemu-img failed ({trouble})",
-                on=str(path),
-                remedy="check space and storage of the target, then start the job again",
-            )
-    else:
+def _copy(disk: Disk, directory: Path, form: ImageFormat) -> Path:
+    if trouble := form.trouble(disk.capacity):
+        raise TargetFailed(
+            trouble,
+            on=f"disk {disk.key}",
+            remedy="choose another ImageFormat, then start the job again",
+        )
+    path = directory / f"{disk.key}.{form.suffix}"
+    if form is RAW:
         _copy_raw(disk.path, path, disk.capacity)
+    else:
+        _qemu_img("convert", "-f", "raw", "-O", form.driver, *form.options, str(disk.path), str(path))
+        _require_capacity(disk, path, form)
     files.sync(path)
     return path
 
 
-def _check(disk: Disk, path: Path, kind: str) -> None:
+def _qemu_img(*words: str) -> str:
+    """What it prints about the file that is named last. Raises TargetFailed."""
+    answer = qemu_img(*words)
+    if answer.trouble:
+        raise TargetFailed(
+            f"qemu-img failed ({answer.trouble})",
+            on=words[-1],
+            remedy="check space and storage of the target, then start the job again",
+        )
+    return answer.text
+
+
+def _require_capacity(disk: Disk, path: Path, form: ImageFormat) -> None:
+    """Raise TargetFailed if the format has rounded the capacity: a disk with another size is another disk."""
+    written = json.loads(_qemu_img("info", "--output=json", "-f", form.driver, str(path)))["virtual-size"]
+    if written != disk.capacity:
+        raise TargetFailed(
+            f"qemu-img made {form.name} of {written} bytes, and the disk has {disk.capacity}",
+            on=f"disk {disk.key}",
+            remedy="choose another ImageFormat, then start the job again",
+        )
+
+
+def _check(disk: Disk, path: Path, form: ImageFormat) -> None:
     """Prove the image's bytes again, because the storage may have rotted since the proof. Raises ProofFailed.
 
-    A raw image is read itself. For a qcow2 image the disk is read, after its conversion.
+    A raw image is read itself. For an image of another format the disk is read, after its conversion.
     """
-    target = RawFileTarget(path, disk.capacity) if kind == "raw" else None
+    target = RawFileTarget(path, disk.capacity) if form is RAW else None
     try:
         proof = prove(target or disk.contents.target, disk.contents.table, node=disk.node)
     finally:

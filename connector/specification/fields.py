@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector.specification import bounds, kinds
+from connector.specification import bounds, image_formats, kinds
 from connector.specification.value import Flag, Fraction, Kind, Moment, OneOf, Text, Whole
 
 #: The states in which a field may be changed, in the public API's words: a status, or a status and a business status.
@@ -95,8 +95,10 @@ JOB_FIELDS: Final = (
         option="--image-name", key="target.imageName", label="Image name", column="image_name",
     ),
     JobField(
-        "ImageFormat", OneOf(("qcow2", "raw")), "Format of the image's files. Default: qcow2.", default="qcow2",
-        option="--format", key="imageFormat", label="Image format", column="image_format", needs="image files", ours=True,
+        "ImageFormat", OneOf(image_formats.NAMES),
+        "Format of the image's files; a disk that it cannot hold is refused. Default: qcow2.",
+        default=image_formats.DEFAULT.name, option="--format", key="imageFormat", label="Image format",
+        column="image_format", changes=AT_REST, needs="image files", ours=True,
     ),
     JobField(
         "Conversion", OneOf(("none", "dhcp", "keep")),

@@ -20,7 +20,15 @@ from connector.model import Extent
 from connector.transfer.qemu_img import qemu_img
 from connector.transfer.source import first_data
 
-_MAGIC: Final = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"# Di": "vmdk"}
+#: How files of the other formats begin. A VHD of a fixed size begins as its disk does: it counts as raw.
+_BEGINNINGS: Final = {
+    b"QFI\xfb": "qcow2",
+    b"KDMV": "vmdk",
+    b"COWD": "vmdk",
+    b"# Di": "vmdk",
+    b"conectix": "vpc",
+    b"vhdxfile": "vhdx",
+}
 _INSTALL: Final = "install qemu-img (Debian package qemu-utils)"
 
 
@@ -51,17 +59,21 @@ def open_image(path: Path) -> DiskImage:
 
 
 def format_of(path: Path) -> str:
-    """The format of an image: raw, qcow2 or vmdk. Raises BadInput.
+    """The format of an image, in qemu-img's word: raw, qcow2, vmdk, vpc or vhdx. Raises BadInput.
 
     A file that is called .raw is raw, whatever its guest wrote into its first sector: a guest must not choose how its disk is
     read. Of other files the content decides.
     """
     try:
         with open(readable.opened(path, devices=True), "rb") as file:
-            content = _MAGIC.get(file.read(4), "raw")
-            return "raw" if path.suffix == ".raw" else content
+            content = file.read(max(map(len, _BEGINNINGS)))
+            return "raw" if path.suffix == ".raw" else _by_content(content)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+
+
+def _by_content(content: bytes) -> str:
+    return next((form for start, form in _BEGINNINGS.items() if content.startswith(start)), "raw")
 
 
 class RawImage:

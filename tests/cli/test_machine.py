@@ -12,6 +12,7 @@ import pytest
 from connector.cli.main import main
 from connector.cloud import machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.specification.image_formats import FORMATS, ImageFormat
 from tests.conversion.boot_sectors import saying
 from tests.conversion.conftest import qemu
 
@@ -55,16 +56,17 @@ def test_one_that_does_not_says_why_and_what_to_do(
 
 
 @pytest.mark.usefixtures("qemu")
-@pytest.mark.parametrize("form", ["qcow2", "vmdk", "vpc", "vhdx"])
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.name != "raw"], ids=lambda form: form.name)
 def test_each_format_that_an_image_may_have(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: ImageFormat
 ) -> None:
     directory = image(tmp_path / "web-01", LOGIN)
-    disk = directory / f"2000.{form}"
-    subprocess.run(
-        ["qemu-img", "convert", "-f", "raw", "-O", form, str(directory / "2000.raw"), str(disk)], check=True
-    )
-    machine = MachineDescription("web-01", (ImageDisk(disk.name, form, 1 << 20),))
+    disk = directory / f"2000.{form.suffix}"
+    words = ["qemu-img", "convert", "-f", "raw", "-O", form.driver, *form.options]
+    subprocess.run([*words, str(directory / "2000.raw"), str(disk)], check=True)
+    assert main(["machine", "check", str(disk), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boots"]
+    machine = MachineDescription("web-01", (ImageDisk(disk.name, form.driver, 1 << 20),))
     for name, content in machine_files.files(machine, directory).items():
         (directory / name).write_bytes(content)
     assert main(["machine", "check", str(directory), "--json"]) == 0

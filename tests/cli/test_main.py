@@ -31,7 +31,7 @@ WRONG = (
     ["migrate", "web-01", "--frob"],
     ["demo", "--disk", "/nowhere/at/all.qcow2"],
     ["demo", "--vms", "0"],
-    ["demo", "--format", "vhd"],
+    ["demo", "--format", "vdi"],
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,15 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as xml
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud import addresses, machine_files
 from connector.cloud.handover import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
 from connector.errors import BadInput, Conflict, PortInUse, TargetFailed
-from tests.cloud.conftest import image_for, request_for
+from connector.specification import image_formats
+from connector.specification.image_formats import ImageFormat
+from connector.transfer.certificates import CertificateRole
+from tests.cloud.conftest import AUTHORITY, image_for, request_for
+from tests.cloud.test_contract import finish_a_pass
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
 
@@ -258,3 +265,26 @@ def test_a_deleted_image_leaves_nothing_of_a_hand_over_that_broke(tmp_path: Path
         taking_over(tmp_path).make_image(image_for(T1, "web"))
     taking_over(tmp_path).delete_image("web")
     assert list((tmp_path / "images").iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img (Debian package qemu-utils)")
+@pytest.mark.parametrize("form", image_formats.FORMATS, ids=lambda form: form.name)
+def test_an_image_has_beside_it_what_can_read_its_format(provider: LocalProvider, form: ImageFormat) -> None:
+    """machine.json always; machine.xml where libvirt can run it; machine.ovf where an importer knows the format."""
+    instance = provider.create_instance(request_for(T1))
+    finish_a_pass(InstanceEndpoint(instance.address, AUTHORITY.issue(CertificateRole.CONTROL)))
+    kept = provider.make_image(replace(image_for(T1, "web"), format=form.name))
+    names = {Path(file).name for file in kept.files}
+    beside = {"machine.json"}
+    beside |= {"machine.xml"} if form.libvirt else set()
+    beside |= {"machine.ovf"} if form.ovf else set()
+    assert names == beside | {f"2000.{form.suffix}"}
+    assert kept.details["format"] == form.name
+    directory = Path(kept.location)
+    machine = machine_files.read(directory)
+    assert machine is not None and [disk.format for disk in machine.disks] == [form.driver]
+    if form.ovf:
+        envelope = xml.parse(directory / "machine.ovf").getroot()
+        (file,) = envelope.iterfind(".//{http://schemas.dmtf.org/ovf/envelope/1}File")
+        size = (directory / f"2000.{form.suffix}").stat().st_size
+        assert file.get("{http://schemas.dmtf.org/ovf/envelope/1}size") == str(size)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from connector.errors import ProofFailed, TargetFailed, TransferFailed
+from connector.errors import BadInput, ProofFailed, TargetFailed, TransferFailed
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
 from connector.instance.images import ImageBuilder
@@ -17,20 +18,16 @@ from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
 from connector.instance.store import DiskStore
 from connector.kinds import PassKind
+from connector.specification import image_formats
 from connector.transfer.disk_pass import DiskPass, copy_disk
+from connector.transfer.image import open_image
 from connector.transfer.reasons import Piece
 from connector.transfer.source import FileSource
 from tests.transfer.conftest import CELL, MIB, Instance
 
-FORMATS = [
-    "raw",
-    pytest.param(
-        "qcow2",
-        marks=pytest.mark.skipif(
-            shutil.which("qemu-img") is None, reason="needs qemu-img (Debian package qemu-utils)"
-        ),
-    ),
-]
+QEMU_IMG = shutil.which("qemu-img")
+NEEDS_QEMU = pytest.mark.skipif(QEMU_IMG is None, reason="needs qemu-img (Debian package qemu-utils)")
+FORMATS = [pytest.param(name, marks=() if name == "raw" else NEEDS_QEMU) for name in image_formats.NAMES]
 
 
 def flip(path: Path, at: int) -> None:
@@ -115,3 +112,85 @@ def test_an_image_that_fails_by_a_defect_is_failed_and_not_still_being_made(
     assert image.state == "failed" and "LookupError" in str(image.error)
     assert list((tmp_path / "instance" / "images").iterdir()) == []
     settled.retire()
+
+
+ODD = 3 * MIB + 512
+
+
+@pytest.fixture
+def odd(store: DiskStore) -> Disk:
+    """A disk that ends in the middle of everything: grain, block, cylinder."""
+    made = store.put("2016", ODD, "Hard disk 2")
+    made.begin(PassBegin("pass-1", "full", "snapshot-1", "id/1", "", ""))
+    assert made.finish("pass-1", [], []) == []
+    return made
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.usefixtures("odd")
+def test_no_format_changes_the_capacity_of_a_disk(store: DiskStore, tmp_path: Path, form: str) -> None:
+    images = ImageBuilder(store, Evidence(tmp_path / "instance"))
+    image = images.start("web-01", form, "run-1")
+    images.close()
+    assert (image.state, image.error, image.format) == ("ready", None, form)
+    (row,) = image.files
+    kind = image_formats.named(form)
+    assert (row["file"], row["capacity"]) == (f"2016.{kind.suffix}", ODD)
+    with closing(open_image(Path(str(row["path"])))) as opened:
+        assert (opened.form, opened.capacity) == (kind.driver, ODD)
+
+
+WITHOUT_FORCE_SIZE = """#!/bin/bash
+exec {real} "${{@/,force_size=on/}}"
+"""
+
+
+@NEEDS_QEMU
+@pytest.mark.usefixtures("odd")
+def test_a_capacity_that_was_rounded_makes_no_image(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VHD that goes by its geometry has more bytes than the disk."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    wrapper = folder / "qemu-img"
+    wrapper.write_text(WITHOUT_FORCE_SIZE.format(real=QEMU_IMG))
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    images = ImageBuilder(store, Evidence(tmp_path / "instance"))
+    image = images.start("web-01", "vhd", "run-1")
+    images.close()
+    assert image.state == "failed" and image.error is not None
+    assert str(image.error["what"]).startswith("qemu-img made vhd of 3168256 bytes, and the disk has 3146240")
+    assert list((tmp_path / "instance" / "images").iterdir()) == []
+
+
+@NEEDS_QEMU
+def test_a_disk_that_is_too_large_is_refused_before_anything_is_written(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    large = store.put("2000", image_formats.named("vhd").largest + 512, "Hard disk 1")
+    large.begin(PassBegin("pass-1", "full", "snapshot-1", "id/1", "", ""))
+    assert large.finish("pass-1", [], []) == []
+    images = ImageBuilder(store, Evidence(tmp_path / "instance"))
+    image = images.start("web-01", "vhd", "run-1")
+    images.close()
+    assert image.error is not None and "vhd holds at most 2040 GiB" in str(image.error["what"])
+
+
+def test_without_qemu_img_an_image_is_raw_and_says_so(
+    store: DiskStore, settled: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    images = ImageBuilder(store, Evidence(tmp_path / "instance"))
+    image = images.start("web-01", "vhdx", "run-1")
+    images.close()
+    assert (image.state, image.format) == ("ready", "raw")
+    assert image.note == "qemu-img is not installed on the instance: raw instead of vhdx"
+    assert [row["file"] for row in image.files] == [f"{settled.key}.raw"]
+
+
+def test_an_unknown_format_names_those_that_are_known(store: DiskStore, tmp_path: Path) -> None:
+    images = ImageBuilder(store, Evidence(tmp_path / "instance"))
+    with pytest.raises(BadInput, match=r"'vdi' is not known; use qcow2, raw, .* or vhdx"):
+        images.start("web-01", "vdi", "run-1")

@@ -237,7 +237,7 @@ def test_a_target_that_is_a_file(small: House, run: Run, tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("word", ["--no-such-option", "--format=vhd"])
+@pytest.mark.parametrize("word", ["--no-such-option", "--format=vdi"])
 def test_a_word_that_the_command_line_does_not_know(small: House, run: Run, word: str) -> None:
     done = run([*small.migration("web-01"), word])
     assert done.code == 2

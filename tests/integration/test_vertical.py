@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.specification.image_formats import FORMATS, ImageFormat
 from simulator.guest.workload import Workload
 from tests.integration.conftest import Run
 from tests.integration.house import MIB, House, Shape, equal, is_off
@@ -113,16 +114,36 @@ def test_every_line_is_json_and_names_its_event(make_house: Callable[..., House]
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils")
-def test_qcow2_holds_the_same_bytes(make_house: Callable[..., House], run: Run, tmp_path: Path) -> None:
-    house = make_house(Shape("web-01", SMALL))
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.name != "raw"], ids=lambda form: form.name)
+def test_every_format_holds_the_same_bytes(
+    make_house: Callable[..., House], run: Run, tmp_path: Path, form: ImageFormat
+) -> None:
+    """Also of a disk that ends in the middle of a MiB; and what was proved of the source is true of the file."""
+    house = make_house(Shape("web-01", ((3 * MIB + 512, MIB),)))
     words = house.migration("web-01")
-    words[words.index("raw")] = "qcow2"
+    words[words.index("raw")] = form.name
     assert run(words).code == 0
-    (image,) = (house.out / "images" / "web-01").glob("*.qcow2")
-    assert image.suffix == ".qcow2"
+    directory = house.out / "images" / "web-01"
+    (image,) = directory.glob(f"*.{form.suffix}")
     raw = tmp_path / "raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", image, raw], check=True)
+    subprocess.run(["qemu-img", "convert", "-f", form.driver, "-O", "raw", image, raw], check=True)
     assert {int(image.stem): digest(raw.read_bytes())} == house.digests()
+    assert run(["verify", str(directory / "evidence.json")]).code == 0
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils")
+def test_the_format_of_a_migration_stays_until_another_one_is_asked_for(
+    make_house: Callable[..., House], run: Run
+) -> None:
+    house = make_house(Shape("web-01", SMALL))
+    words = house.migration("web-01", "--incremental")
+    plain = words[: words.index("--format")]
+    assert run([*plain, "--format", "vhdx"]).code == 0
+    assert run(plain).code == 0
+    assert run([*plain, "--format", "vhd"]).code == 0
+    images = house.out / "images"
+    kept = [[file.suffix for file in (images / f"web-01_CYCLE_{n}").glob("2000.vh*")] for n in (1, 2, 3)]
+    assert kept == [[".vhdx"], [".vhdx"], [".vhd"]]
 
 
 def test_what_is_there_and_what_stands_in_the_way(make_house: Callable[..., House], run: Run) -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from connector.errors import BadInput
 from connector.model import Extent
+from connector.specification.image_formats import BY_NAME
 from connector.transfer import digest
 from connector.transfer.account import Account, parts_of
-from connector.transfer.image import ConvertedImage, MappedImage, open_image
+from connector.transfer.image import ConvertedImage, MappedImage, RawImage, open_image
 from connector.transfer.reasons import Piece, Reason, tile
 from connector.transfer.roots import Roots
 from connector.transfer.verify import VerificationResult, check
@@ -137,17 +138,27 @@ def convert(image: Path, path: Path, *words: str) -> Path:
     return path
 
 
+#: How each format that an image may have is read, and one that others make.
 FORMS: dict[str, tuple[tuple[str, ...], str, type]] = {
-    "qcow2": (("-O", "qcow2"), "qcow2", MappedImage),
-    "compressed qcow2": (("-c", "-O", "qcow2"), "qcow2", ConvertedImage),
-    "vmdk": (("-O", "vmdk"), "vmdk", MappedImage),
-    "streamed vmdk": (("-O", "vmdk", "-o", "subformat=streamOptimized"), "vmdk", ConvertedImage),
-}
+    form.name: (("-O", form.driver, *form.options), form.driver, kind)
+    for form, kind in (
+        (BY_NAME["raw"], RawImage),
+        (BY_NAME["qcow2"], MappedImage),
+        (BY_NAME["qcow2-compressed"], ConvertedImage),
+        (BY_NAME["vmdk"], ConvertedImage),
+        (BY_NAME["vhd"], MappedImage),
+        (BY_NAME["vhdx"], ConvertedImage),
+    )
+} | {"vmdk in place": (("-O", "vmdk"), "vmdk", MappedImage)}
+
+
+def test_every_format_that_an_image_may_have_is_read_here() -> None:
+    assert set(BY_NAME) <= set(FORMS)
 
 
 @NEEDS_QEMU
 @pytest.mark.parametrize("name", FORMS)
-def test_other_formats_are_read_as_what_they_hold(
+def test_every_format_is_read_as_what_it_holds(
     account: Account, image: Path, tmp_path: Path, name: str
 ) -> None:
     words, form, kind = FORMS[name]
@@ -155,10 +166,17 @@ def test_other_formats_are_read_as_what_they_hold(
     with closing(open_image(path)) as found:
         assert (found.form, type(found)) == (form, kind)
         assert check(account, found, image.with_suffix(".digests")).equal
+
+
+@NEEDS_QEMU
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("at", [0, random.Random(4).randrange(CAPACITY), CAPACITY - 1])
+def test_a_changed_byte_is_found_in_every_format(
+    account: Account, image: Path, tmp_path: Path, name: str, at: int
+) -> None:
     other = Path(shutil.copy(image, tmp_path / "other.raw"))
-    at = random.Random(4).randrange(CAPACITY)
     flip(other, at)
-    path = convert(other, tmp_path / "2000.image", *words)
+    path = convert(other, tmp_path / "2000.image", *FORMS[name][0])
     found_wrong = verified(account, path, image.with_suffix(".digests"))
     assert found_wrong.differences == [Extent(at // CELL * CELL, min(CELL, CAPACITY - at // CELL * CELL))]
 
@@ -173,11 +191,11 @@ def test_an_image_on_top_of_another_is_read_whole(account: Account, image: Path,
         assert check(account, found).equal
 
 
-@pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# Di"])
+@pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# Di", b"conectix", b"vhdxfile"])
 def test_a_raw_image_is_raw_whatever_its_guest_wrote_into_the_first_sector(
     tmp_path: Path, magic: bytes
 ) -> None:
-    content = magic + random.Random(1).randbytes(4092)
+    content = magic + random.Random(1).randbytes(4096 - len(magic))
     path = tmp_path / "2000.raw"
     path.write_bytes(content)
     with closing(open_image(path)) as image:

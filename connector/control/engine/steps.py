@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from connector.cloud.provider import (
     Provider,
     TargetDisk,
 )
-from connector.control.domain import definition, evidence_check
+from connector.control.domain import definition, evidence_check, image_format
 from connector.control.domain.entities import ApplianceStatus, Job, JobImage, Json, Outcome, Run, Source, Task
 from connector.control.domain.evidence_check import Shown
 from connector.control.domain.hardware import hardware
@@ -98,8 +98,10 @@ class Steps:
         """Whether what the provider makes costs money."""
         return self._provider.billed
 
-    def check(self, fields: Mapping[str, Any], region: str, source: Source) -> None:
-        """Raise `OutOfRange` for fields of a job that the provider cannot carry out."""
+    def check(
+        self, fields: Mapping[str, Any], region: str, source: Source, left_out: Collection[int]
+    ) -> None:
+        """Raise `OutOfRange` for fields of a job, which leaves these disks out, that the provider cannot carry out."""
         for field in JOB_FIELDS:
             is_wanted = bool(field.needs) and fields.get(field.name, field.default) != field.default
             if is_wanted and field.needs not in self._provider.features:
@@ -110,6 +112,8 @@ class Steps:
             self._provider.check(definition.placement(fields, region, source))
         except BadInput as refused:
             raise OutOfRange(definition.parameter(refused.on), refused.what) from refused
+        if image_format.FIELD in fields:
+            image_format.require_fitting(fields[image_format.FIELD], source, left_out)
 
     def plan(self, run_id: str) -> int:
         """The number of passes of the run."""
@@ -122,6 +126,8 @@ class Steps:
             return
         changes: Json = {}
         if run.plan:
+            if run.kind != ROLLBACK:
+                image_format.require_fitting(job.image_format, self._store.sources.of(job), job.left_out)
             instance = self._need_instance(job.id)
             self._contact(job.id, instance)
             changes["instance"] = asdict(instance.address)

@@ -23,6 +23,7 @@ from connector.control.domain.entities import (
     Source,
     TrackedResource,
 )
+from connector.control.domain.image_format import require_fitting
 from connector.control.domain.jobs import WAITING, JobEvent, JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.engine.monitors import InstanceMonitor
@@ -68,7 +69,7 @@ class JobService:
         source = self.store.sources.get(new_job.source_id)
         findings.must_be_eligible(source, findings.removable(source))
         fields = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
-        self._steps.check(new_job.definition | fields, new_job.region, source)
+        self._steps.check(new_job.definition | fields, new_job.region, source, findings.removable(source))
         guest = str(source.facts.get("guest_id", ""))
         notes = licences.warnings(guest, str(new_job.definition.get("LicenseType", "")))
         return self.store.jobs.create(replace(new_job, notes=notes))
@@ -76,9 +77,12 @@ class JobService:
     def start(self, job_id: str, changes: Json | None = None) -> Job:
         """Begin or resume from Ready, Stopped, InError or Waiting. `changes` as for `cutover`.
 
-        Raises `Ineligible` for the first run while a finding blocks the source or one of the disks that it reads.
+        Raises `Ineligible` for the first run while a finding blocks the source or one of the disks that it reads, `OutOfRange`
+        when a disk has become too large for the format of the image.
         """
-        run = self.store.jobs.begin(self.store.jobs.get(job_id).id, JobEvent.START, changes)
+        job = self.store.jobs.get(job_id)
+        require_fitting(job.image_format, self.store.sources.of(job), job.left_out)
+        run = self.store.jobs.begin(job.id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
 
@@ -99,6 +103,8 @@ class JobService:
         job = self.store.jobs.get(job_id)
         if job.run_once and job.state == WAITING:
             raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
+        if last_sync:
+            require_fitting(job.image_format, self.store.sources.of(job), job.left_out)
         if last_sync and (downtime := self.downtime(job)) is not None:
             changes = changes | {"predicted_downtime": downtime.seconds}
         self.store.jobs.begin(job.id, JobEvent.CUTOVER if last_sync else JobEvent.CLOSE, changes)
@@ -139,7 +145,7 @@ class JobService:
         job = self.store.jobs.get(job_id)
         fields = {_COLUMNS_CHECKED.get(name, name): value for name, value in changes.items()}
         if any(name in PARAMETERS or BY_NAME[name].needs for name in fields if name in BY_NAME):
-            self._steps.check(job.definition | fields, job.region, self.store.sources.of(job))
+            self._steps.check(job.definition | fields, job.region, self.store.sources.of(job), job.left_out)
         return self.store.jobs.modify(job.id, changes)
 
     def replication(self, appliance: Appliance, pass_ids: set[str]) -> dict[str, Json]:

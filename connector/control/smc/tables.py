@@ -6,7 +6,7 @@ from typing import Final
 
 from connector.control.domain.jobs import BusinessStatus, JobStatus
 from connector.control.smc.operations import Field
-from connector.specification import kinds
+from connector.specification import image_formats, kinds
 from connector.specification.fields import JOB_FIELDS
 from connector.specification.value import Flag, ListOf, OneOf, Parameter, Text, Whole
 
@@ -327,7 +327,7 @@ RESOURCES_ANSWER: Final = (
         _text("ResourceId", "the place's own id for it; empty: recorded, not created yet"),
         _text("Name", "of an image"),
         _text("ImageId", "of an image"),
-        _text("Format", "of an image: qcow2 or raw"),
+        _text("Format", f"of an image: {', '.join(image_formats.NAMES)}"),
         _flag("Ready", "an image that is complete"),
         _text("Location", "of an image: where it is, in the provider's own form"),
         _text("Details", "of an image: everything that the provider reports about it, as JSON"),
