@@ -279,7 +279,7 @@ def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None
 def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path | None, as_json: bool) -> None:
     """Make a manifest from a spreadsheet, or from RVTools' vInfo sheet (ExportvInfo2csv).
 
-    Columns, in any order: VM or name, VM ID or moref, group, region, instance type, vswitch, bandwidth.
+    Columns, in any order: VM or name, VM ID or moref, vcenter, group, region, instance type, vswitch, bandwidth.
 
     \b
     connector batch import RVTools_tabvInfo.csv --disks RVTools_tabvDisk.csv --wave w1 --region cn-hangzhou --out w1.yaml

@@ -194,7 +194,7 @@ def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool,
     jobs = _found(client, words)
     source_down.agree(jobs, "stop the cutover of {names}? The source stays down until you resume it", yes)
     _act(client, acting.STOP, jobs, then_watch, as_json)
-    for row in jobs if not as_json else ():
+    for row in jobs if not (as_json or then_watch) else ():  # who watches reads it at the end
         if down_words.of_row(row):
             click.echo(f"{row['Name']}: {source_down.ways_on(row['Name'])}", err=True)
 

@@ -75,6 +75,7 @@ class _Watched:
     cut: bool = False
     shut_down: bool = False
     phase: str = ""
+    syncing: bool = False
     row: Json = field(default_factory=dict)
     ended: Json | None = None
     errors: list[ConnectorError] = field(default_factory=list)
@@ -284,9 +285,10 @@ def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, displ
         display.phase(watched.name, phase)
     if turned:
         display.say(f"{watched.name}: {down_words.of_row(job) or source_down.ended(job)}")
-    if syncing:
+    if syncing or watched.syncing:  # once more at the end, or a bar stands still before it is full
         for disk in records.items(job, "Disks", "Disk"):
             display.disk(watched.name, as_displayed(disk, "DiskKey"))
+    watched.syncing = syncing
     if job["Status"] == "Running":
         return
     if job["Status"] == "Waiting" and request.cutover and not watched.cut:

@@ -33,6 +33,7 @@ class _Watched:
     ended: Json | None = None
     last: Json = field(default_factory=dict)
     down: bool = False
+    syncing: bool = False  # the figures of its disks are shown
     shut_down: bool = False  # a cutover had shut the source down when the watching began
 
     @property
@@ -125,9 +126,11 @@ def _show(watched: _Watched, row: Json, display: Display) -> None:
     if bool(row.get("SourceDown")) != watched.down:
         watched.down = not watched.down
         display.say(f"{watched.name}: {down_words.of_row(row) or source_down.ended(row)}")
-    if row.get("BusinessStatus") == "Syncing":
+    syncing = row.get("BusinessStatus") == "Syncing"
+    if syncing or watched.syncing:  # once more at the end, or a bar stands still before it is full
         for disk in items(row, "Disks", "Disk"):
             display.disk(watched.name, as_displayed(disk, "Index"))
+    watched.syncing = syncing
     if status not in MOVING:
         watched.ended = row
 

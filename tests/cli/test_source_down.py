@@ -137,3 +137,28 @@ def test_a_phase_is_said_before_that_the_source_is_down(speaker: Speaker, run: C
     lines = run("job", "watch", "web").err.splitlines()
     assert lines[0] == "web: shutting the machine down"
     assert lines[1].startswith("web: SOURCE IS DOWN since")
+
+
+def test_who_watches_a_stop_reads_the_ways_on_once(speaker: Speaker, run: Connector) -> None:
+    end = DOWN | {"Status": "Stopped", "BusinessStatus": ""}
+    for row in (DOWN, DOWN, end):
+        speaker.say(200, listed(row))
+    done = run("job", "stop", "web", "--yes", "--watch")
+    assert done.err.count("connector job rollback web --watch") == 1
+
+
+def test_the_bars_are_full_when_the_pass_has_ended(speaker: Speaker, run: Connector) -> None:
+    disk = {
+        "Index": 0,
+        "Label": "Hard disk 1",
+        "SizeBytes": 100,
+        "WantedBytes": 100,
+        "ReadBytes": 0,
+        "ZeroBytes": 0,
+    }
+    disk |= {"WireBytes": 0, "BytesPerSecond": 0, "Bottleneck": "", "State": ""}
+    end = DOWN | {"Status": "Finished", "BusinessStatus": "", "SourceDown": False}
+    for row, amount in ((DOWN, 0), (DOWN, 40), (end, 100)):
+        speaker.say(200, listed(row | {"Disks": {"Disk": [disk | {"DoneBytes": amount}]}}))
+    events = run("job", "watch", "web", "--json").lines
+    assert [event["done"] for event in events if event["event"] == "disk"] == [40, 100]

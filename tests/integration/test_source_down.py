@@ -50,6 +50,7 @@ def test_a_cutover_that_is_interrupted_says_that_the_source_is_down_and_goes_bot
     command.gone()
     assert stopped.code == 130, stopped.stderr
     assert "web-01: SOURCE IS DOWN since " in stopped.complaint
+    assert "and nothing is under way that brings it back" in stopped.complaint
     assert "resume the cutover: the same command again" in stopped.complaint
     assert stopped.complaint.count("the same command again") == 1
     assert "--rollback" in stopped.complaint
