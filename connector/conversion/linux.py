@@ -101,8 +101,15 @@ def _command_lines(files: Files) -> Iterator[str]:
 def _drivers(guest: LinuxGuest, early_files: Mapping[str, bytes]) -> ChangePlan:
     """The initramfs of each kernel has the drivers of a virtio machine, and the names of network cards."""
     whole = ChangePlan()
-    for path, version in _initramfs_images(guest.files):
+    images = list(_initramfs_images(guest.files))
+    for path, version in images:
         whole = whole + _drivers_of(guest, path, version, early_files)
+    if unread := [
+        *_unified_images(guest),
+        *([] if images else ["/boot has no initramfs that is known by its name"]),
+    ]:
+        note = f"{'; '.join(unread)}: check that its kernels have {', '.join(initramfs_append.WANTED)}"
+        whole = whole + ChangePlan(notes=(note,))
     return whole + _drivers_later(guest, any("virtio" in append.why for append in whole.appends))
 
 
@@ -111,6 +118,15 @@ def _initramfs_images(files: Files) -> Iterator[tuple[str, str]]:
         match = _IMAGE.fullmatch(name)
         if match and not any(word in name for word in _OTHERS):
             yield f"/boot/{name}", match["version"]
+
+
+def _unified_images(guest: LinuxGuest) -> Iterator[str]:
+    """Kernels that are one file with their initramfs, which is not read here."""
+    for point in _ESPS:
+        home = _folder(guest.files, point, "EFI") if point in guest.mounts else None
+        for name in _names(guest.files, f"{point}/{home}/Linux") if home else ():
+            if name.lower().endswith(".efi"):
+                yield f"{point}/{home}/Linux/{name} has its initramfs inside"
 
 
 def _drivers_of(guest: LinuxGuest, path: str, version: str, early_files: Mapping[str, bytes]) -> ChangePlan:

@@ -8,6 +8,7 @@ import pytest
 
 from connector.conversion import linux
 from connector.conversion.changes import ChangePlan
+from connector.conversion.initramfs_append import WANTED
 from connector.conversion.linux import LinuxGuest, NetworkRequest
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
@@ -47,7 +48,17 @@ def test_a_guest_that_needs_nothing_gets_nothing() -> None:
         )
     )
     assert plan.is_empty
-    assert plan.notes == ()
+    assert plan.notes == (
+        f"/boot has no initramfs that is known by its name: check that its kernels have {', '.join(WANTED)}",
+    )
+    assert (
+        planned(with_kernel((*TOOLS, *(f"lib/modules/{VERSION}/{name}.ko" for name in WANTED)))).notes == ()
+    )
+
+
+def test_a_unified_kernel_image_is_said() -> None:
+    plan = planned(efi({"/boot/efi/EFI/Linux/arch.efi": "x", "/boot/efi/EFI/BOOT/BOOTX64.EFI": "y"}))
+    assert "/boot/efi/EFI/Linux/arch.efi has its initramfs inside" in plan.notes[0]
 
 
 def test_file_systems_are_named_by_uuid() -> None:
@@ -135,7 +146,9 @@ def test_what_is_not_understood_is_said_and_left() -> None:
         guest({"/boot/grub/grub.cfg": "linux /v root=/dev/sdq7\n", "/etc/lilo.conf": "boot=/dev/sda1\n"})
     )
     assert plan.is_empty
-    assert [note.partition(" ")[0] for note in plan.notes] == ["/etc/lilo.conf", "/boot/grub/grub.cfg"]
+    assert [note.partition(" ")[0] for note in plan.notes[1:]] == [
+        *("/etc/lilo.conf", "/boot/grub/grub.cfg"),
+    ]
 
 
 def with_kernel(names: tuple[str, ...], **more: object) -> LinuxGuest:
