@@ -8,8 +8,8 @@ import click
 
 from connector.cli import machine_image, records
 from connector.cli.access import with_client
+from connector.cli.boot_view import MARKER, REPORT, TIMEOUT, hardware_of, pattern_of, tell_drill
 from connector.cli.conversion import NETWORK, NEW_MACS, guest_image
-from connector.cli.machine import MARKER, REPORT, TIMEOUT, hardware_of, pattern_of, tell_drill
 from connector.cli.options import JSON
 from connector.cli.report import stale_images
 from connector.clients.smc import Json, SmcClient

@@ -7,24 +7,18 @@ The commands that convert are in `cli.conversion`.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
 from connector import environment
-from connector.cli import machine_image
-from connector.cli.conversion import NETWORK, NEW_MACS, container, convert, guest_image, plan, show_plan
+from connector.cli import boot_view, machine_image
+from connector.cli.conversion import NETWORK, NEW_MACS, container, convert, guest_image, plan
 from connector.cli.options import JSON
 from connector.conversion import boot_check as checks
-from connector.conversion.console import BootOutcome
-from connector.conversion.conversion import GuestImage
-from connector.conversion.drill import drill as drill_image
 from connector.conversion.virtual_machine import (
-    MIB,
     Hardware,
     RunDirectory,
     accelerator,
@@ -32,31 +26,11 @@ from connector.conversion.virtual_machine import (
     copies,
     require_tools,
 )
-from connector.errors import BadInput, BootFailed
-
-_MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
-_LEAST_MEMORY: Final = 512 * MIB
 
 _MEMORY = click.option(
     "--memory", type=click.IntRange(128), metavar="MIB", help="Default: as the source had, at most 4096."
 )
 _CPUS = click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors.")
-TIMEOUT = click.option(
-    "--timeout",
-    type=click.IntRange(10),
-    default=600,
-    show_default=True,
-    help="Seconds until it counts as silent.",
-)
-MARKER = click.option(
-    "--marker", metavar="REGEX", help="Wait for this line of the serial console instead of a login prompt."
-)
-REPORT = click.option(
-    "--report",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Keep the console log, a screenshot and the result here. They may show secrets of the guest.",
-)
 
 
 @click.group()
@@ -74,9 +48,9 @@ machine.add_command(container)
 @machine_image.FIRMWARE
 @_MEMORY
 @_CPUS
-@TIMEOUT
-@MARKER
-@REPORT
+@boot_view.TIMEOUT
+@boot_view.MARKER
+@boot_view.REPORT
 @JSON
 def check(
     image: tuple[Path, ...],
@@ -102,14 +76,14 @@ def check(
     Exit codes: 0 it boots; 13 it does not; 2 a file or a tool is missing.
     """
     hardware = _hardware(image, firmware, memory, cpus)
-    pattern = pattern_of(marker)
-    result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout, say=_say)
+    pattern = boot_view.pattern_of(marker)
+    result = checks.boot_check(hardware, keep=report, marker=pattern, patience=timeout, say=boot_view.say)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
-        for line in _lines(result):
+        for line in boot_view.lines_of(result):
             click.echo(line)
-    _require_boot(result, image[0], hardware, report)
+    boot_view.require_boot(result, image[0], hardware, report)
 
 
 @machine.command()
@@ -119,9 +93,9 @@ def check(
 @NEW_MACS
 @_MEMORY
 @_CPUS
-@TIMEOUT
-@MARKER
-@REPORT
+@boot_view.TIMEOUT
+@boot_view.MARKER
+@boot_view.REPORT
 @JSON
 def drill(
     image: tuple[Path, ...],
@@ -149,48 +123,7 @@ def drill(
     """
     hardware = _hardware(image, firmware, memory, cpus)
     guest = guest_image(machine_image.read(image, firmware), network, new_macs)
-    tell_drill(guest, hardware, pattern_of(marker), timeout, report, as_json)
-
-
-def tell_drill(
-    guest: GuestImage,
-    hardware: Hardware,
-    marker: re.Pattern[str] | None,
-    timeout: float,
-    report: Path | None,
-    as_json: bool,
-) -> None:
-    """Do a drill and tell the result. Raises BootFailed when the machine does not come up."""
-
-    def start(converted: Hardware) -> checks.BootReport:
-        return checks.boot_check(converted, keep=report, marker=marker, patience=timeout, say=_say)
-
-    result = drill_image(guest, hardware, start, say=_say)
-    if as_json:
-        click.echo(json.dumps(result.to_json()))
-    else:
-        if result.conversion is not None:
-            show_plan(result.conversion)
-            click.echo(f"converted in {result.seconds:.0f} s")
-        for line in _lines(result.boot):
-            click.echo(line)
-    _require_boot(result.boot, Path(guest.name), hardware, report)
-
-
-def hardware_of(described: machine_image.MachineImage, memory: int | None, cpus: int) -> Hardware:
-    """The machine to start for an image. `memory`: MiB."""
-    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
-    size = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
-    return Hardware(described.disks, described.machine.firmware, size, cpus, macs)
-
-
-def _require_boot(result: checks.BootReport, image: Path, hardware: Hardware, report: Path | None) -> None:
-    if not result.boots:
-        raise BootFailed(
-            f"does not boot: {result.outcome}{f' ({result.reason})' if result.reason else ''}",
-            on=str(image),
-            remedy=_remedy(result, hardware, report),
-        )
+    boot_view.tell_drill(guest, hardware, boot_view.pattern_of(marker), timeout, report, as_json)
 
 
 @machine.command()
@@ -219,38 +152,4 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
 
 def _hardware(image: Sequence[Path], firmware: str | None, memory: int | None, cpus: int) -> Hardware:
     require_tools(firmware or "bios")
-    return hardware_of(machine_image.read(image, firmware), memory, cpus)
-
-
-def _say(line: str) -> None:
-    """How a long start goes on; on standard error, so that it does not mix with the result."""
-    click.echo(line, err=True)
-
-
-def pattern_of(marker: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if marker is None else re.compile(marker)
-    except re.error as error:
-        raise BadInput(
-            f"is no regular expression ({error})", on="--marker", remedy="see Python's module re"
-        ) from None
-
-
-def _lines(result: checks.BootReport) -> list[str]:
-    lines = [
-        f"{'boots' if result.boots else 'does not boot'}: {result.outcome} after {result.seconds:.0f} s ({result.accelerator})"
-    ]
-    facts = (("host", result.host), ("kernel", result.kernel), ("address", result.address))
-    lines += [f"  {name:8} {value}" for name, value in facts if value]
-    lines += [f"  failed   {unit}" for unit in result.failed]
-    lines += [f"  kept     {path}" for path in (result.console, result.screen) if path is not None]
-    return lines
-
-
-def _remedy(result: checks.BootReport, hardware: Hardware, report: Path | None) -> str:
-    if result.outcome is BootOutcome.NOT_BOOTABLE:
-        other = "bios" if hardware.firmware == "efi" else "efi"
-        return f"if the source starts with the other firmware, say --firmware {other}; else name the system disk first"
-    if result.outcome is BootOutcome.SILENT:
-        return "give it more time with --timeout; look at the screenshot of --report: a guest may have no serial console"
-    return f"see {report}" if report else "say --report DIR to keep its console and its screen"
+    return boot_view.hardware_of(machine_image.read(image, firmware), memory, cpus)

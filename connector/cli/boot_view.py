@@ -1,0 +1,117 @@
+"""Options of a start, and its report: for `connector machine` and `connector job drill`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.cli import machine_image
+from connector.cli.conversion import show_plan
+from connector.conversion import boot_check as checks
+from connector.conversion.console import BootOutcome
+from connector.conversion.conversion import GuestImage
+from connector.conversion.drill import drill as drill_image
+from connector.conversion.virtual_machine import MIB, Hardware
+from connector.errors import BadInput, BootFailed
+
+_MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
+_LEAST_MEMORY: Final = 512 * MIB
+
+TIMEOUT = click.option(
+    "--timeout",
+    type=click.IntRange(10),
+    default=600,
+    show_default=True,
+    help="Seconds until it counts as silent.",
+)
+MARKER = click.option(
+    "--marker", metavar="REGEX", help="Wait for this line of the serial console instead of a login prompt."
+)
+REPORT = click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the console log, a screenshot and the result here. They may show secrets of the guest.",
+)
+
+
+def tell_drill(
+    guest: GuestImage,
+    hardware: Hardware,
+    marker: re.Pattern[str] | None,
+    timeout: float,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Do a drill and tell the result. Raises BootFailed when the machine does not come up."""
+
+    def start(converted: Hardware) -> checks.BootReport:
+        return checks.boot_check(converted, keep=report, marker=marker, patience=timeout, say=say)
+
+    result = drill_image(guest, hardware, start, say=say)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        if result.conversion is not None:
+            show_plan(result.conversion)
+            click.echo(f"converted in {result.seconds:.0f} s")
+        for line in lines_of(result.boot):
+            click.echo(line)
+    require_boot(result.boot, Path(guest.name), hardware, report)
+
+
+def hardware_of(described: machine_image.MachineImage, memory: int | None, cpus: int) -> Hardware:
+    """The machine to start for an image. `memory`: MiB."""
+    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
+    size = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
+    return Hardware(described.disks, described.machine.firmware, size, cpus, macs)
+
+
+def require_boot(result: checks.BootReport, image: Path, hardware: Hardware, report: Path | None) -> None:
+    """Raise BootFailed for a machine that did not come up."""
+    if not result.boots:
+        raise BootFailed(
+            f"does not boot: {result.outcome}{f' ({result.reason})' if result.reason else ''}",
+            on=str(image),
+            remedy=_remedy(result, hardware, report),
+        )
+
+
+def say(line: str) -> None:
+    """How a long start goes on; on standard error, so that it does not mix with the result."""
+    click.echo(line, err=True)
+
+
+def pattern_of(marker: str | None) -> re.Pattern[str] | None:
+    """The value of --marker. Raises BadInput."""
+    try:
+        return None if marker is None else re.compile(marker)
+    except re.error as error:
+        raise BadInput(
+            f"is no regular expression ({error})", on="--marker", remedy="see Python's module re"
+        ) from None
+
+
+def lines_of(result: checks.BootReport) -> list[str]:
+    """The report for people."""
+    lines = [
+        f"{'boots' if result.boots else 'does not boot'}: {result.outcome} after {result.seconds:.0f} s ({result.accelerator})"
+    ]
+    facts = (("host", result.host), ("kernel", result.kernel), ("address", result.address))
+    lines += [f"  {name:8} {value}" for name, value in facts if value]
+    lines += [f"  failed   {unit}" for unit in result.failed]
+    lines += [f"  kept     {path}" for path in (result.console, result.screen) if path is not None]
+    return lines
+
+
+def _remedy(result: checks.BootReport, hardware: Hardware, report: Path | None) -> str:
+    if result.outcome is BootOutcome.NOT_BOOTABLE:
+        other = "bios" if hardware.firmware == "efi" else "efi"
+        return f"if the source starts with the other firmware, say --firmware {other}; else name the system disk first"
+    if result.outcome is BootOutcome.SILENT:
+        return "give it more time with --timeout; look at the screenshot of --report: a guest may have no serial console"
+    return f"see {report}" if report else "say --report DIR to keep its console and its screen"
