@@ -252,7 +252,8 @@ def other_files(disk: BootDisk) -> list[str]:
     extents = answer.get("format-specific", {}).get("data", {})
     parts = [row.get("filename", "") for row in extents.get("extents", ())]
     named = [answer.get("backing-filename", ""), extents.get("data-file", ""), *parts]
-    return [name for name in named if name and Path(name).name != disk.path.name]
+    home, own = disk.path.parent, disk.path.resolve()
+    return [name for name in named if name and (home / name).resolve() != own]
 
 
 def overlay(disk: BootDisk, path: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 from bisect import bisect_right
 from contextlib import ExitStack
@@ -61,13 +62,14 @@ def open_image(path: Path) -> DiskImage:
 def format_of(path: Path) -> str:
     """The format of an image, in qemu-img's word: raw, qcow2, vmdk, vpc or vhdx. Raises BadInput.
 
-    A file that is called .raw is raw, whatever its guest wrote into its first sector: a guest must not choose how its disk is
-    read. Of other files the content decides.
+    A block device, and a file that is called .raw, is raw, whatever its guest wrote into its first sector: a guest must not
+    choose how its disk is read. Of other files the content decides.
     """
     try:
         with open(readable.opened(path, devices=True), "rb") as file:
             content = file.read(max(map(len, _BEGINNINGS)))
-            return "raw" if path.suffix == ".raw" else _by_content(content)
+            is_raw = path.suffix == ".raw" or stat.S_ISBLK(os.fstat(file.fileno()).st_mode)
+            return "raw" if is_raw else _by_content(content)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
 

@@ -67,8 +67,6 @@ Description=Say that the guest is up
 After=multi-user.target network-online.target
 [Service]
 Type=oneshot
-StandardOutput=tty
-TTYPath=/dev/ttyS0
 ExecStart=/usr/local/sbin/guest-up
 [Install]
 WantedBy=multi-user.target
@@ -80,6 +78,8 @@ for second in $(seq 60); do
     sleep 1
 done
 timeout 5 bash -c "exec 3<>/dev/tcp/10.0.2.2/$(cat /etc/knock)" 2>/dev/null
+# A terminal that was opened before the login prompt appears is hung up by it, so it is opened now.
+exec > /dev/ttyS0
 echo
 echo "GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l) $address"
 """

@@ -130,3 +130,19 @@ def test_without_qemu_it_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["machine", "check", str(tmp_path / "disk")]) == 2
     assert "install the Debian packages qemu-system-x86" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("qemu")
+def test_an_image_that_reads_a_file_of_its_own_name_elsewhere_is_not_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "2000.vmdk").write_bytes(bytes(1 << 20))
+    descriptor = tmp_path / "2000.vmdk"
+    descriptor.write_text(
+        '# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
+        f'RW 2048 FLAT "{elsewhere}/2000.vmdk" 0\nddb.adapterType = "ide"\n'
+    )
+    assert main(["machine", "check", str(descriptor)]) == 2
+    assert f"is not whole: it reads {elsewhere}/2000.vmdk" in capsys.readouterr().err
