@@ -243,7 +243,7 @@ def _network(root: Path, guest: Guest) -> None:
     words = _FIXED if guest.is_static else _BY_DHCP
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text.format(card=guest.card, **words))
-    (root / path).chmod(0o600)
+    (root / path).chmod(0o600 if guest.network == "NetworkManager" else 0o644)  # as each program wants it
     for service in sorted(
         {*_SERVICES.values(), "NetworkManager-wait-online", "systemd-networkd-wait-online"}
     ):
