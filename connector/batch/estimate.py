@@ -132,7 +132,7 @@ def _assumptions(
     if slower := sum(_limit(p) > 0 and _limit(p) < quantities.megabits(rate) * _MBIT for p in placements):
         yield f"{slower} of {len(placements)} by their own bandwidth limit"
     yield f"{_FIXED:.0f} s of each run are not copying: instance, snapshot, image"
-    yield "nobody's look at the images is counted (`connector source estimate` counts it)"
+    yield "the time in which somebody looks at the images is not counted (`connector source estimate` counts it)"
     if not (assumptions.instanceHour or assumptions.diskGibMonth or assumptions.imageGibMonth):
         yield "no prices are given, so no cost"
         return

@@ -443,6 +443,7 @@ def test_the_estimate_says_what_it_rests_on(estate: Estate) -> None:
         "3.0% of that changes in a day",
         "800Mbit/s for one machine, 800Mbit/s for all, 2 at a time",
         "120 s of each run are not copying: instance, snapshot, image",
+        "the time in which somebody looks at the images is not counted (`connector source estimate` counts it)",
         "everything stands as long as the first runs take",
         "prices of the manifest, in EUR",
     )
@@ -458,6 +459,7 @@ def test_only_what_counted_is_said_to_be_assumed(estate: Estate) -> None:
         "1Gbit/s for one machine, 1Gbit/s for all, 1 at a time",
         "1 of 1 by their own bandwidth limit",
         "120 s of each run are not copying: instance, snapshot, image",
+        "the time in which somebody looks at the images is not counted (`connector source estimate` counts it)",
         "no prices are given, so no cost",
     )
 

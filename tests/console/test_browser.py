@@ -158,7 +158,7 @@ def test_r4_a_night_with_the_console(lab: Lab) -> None:
     lab.plane.done(lab.member, lab.order)
     expect(page.locator("#state .state")).to_have_text("Finished")
     expect(page.locator("#state")).to_contain_text("The image move-web-01 exists")
-    expect(page.locator("#resources")).to_contain_text("Nothing billable in the cloud now")
+    expect(page.locator("#resources")).to_contain_text("Nothing of it is billed: it is on this computer.")
     assert page.evaluate("window.untouched") is True
     expect(page.get_by_text("The job starts.")).to_have_count(0)
     shot(page, "finished")

@@ -48,7 +48,7 @@ from tests.waiting import PATIENCE
         ("PUT", "/disks/a", {"capacity": -1}, BadInput),
         ("PUT", "/disks/a", {"capacity": 1 << 60}, BadInput),
         ("POST", "/images", {"name": "../../etc/passwd"}, BadInput),
-        ("POST", "/images", {"name": "x", "format": "vhdx"}, BadInput),
+        ("POST", "/images", {"name": "x", "format": "iso"}, BadInput),
         ("GET", "/images/none", None, NotFound),
         ("POST", "/images", {"name": "x"}, Conflict),
         ("GET", "/nowhere", None, ConnectorError),

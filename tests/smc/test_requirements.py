@@ -203,7 +203,7 @@ def test_x6_a_start_is_scheduled_at_most_30_days_ahead(cloud: Cloud, client: Cli
 def test_x18_targets_are_no_smaller_than_their_sources(cloud: Cloud, client: Client) -> None:
     name = fresh("vm")
     big = machine("vm-1", name, 1)
-    big = dataclasses.replace(big, disks=(dataclasses.replace(big.disks[0], capacity=(30 << 30) + 1),))
+    big = dataclasses.replace(big, disks=(dataclasses.replace(big.disks[0], capacity=(30 << 30) + 512),))
     source = cloud.sources(big)[1][name]
     answer = refusal(cloud, client, source_id=source, system_disk_size=30)
     assert answer == "InvalidParameter.SystemDiskSize"
