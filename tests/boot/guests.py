@@ -78,10 +78,12 @@ for second in $(seq 60); do
     sleep 1
 done
 timeout 5 bash -c "exec 3<>/dev/tcp/10.0.2.2/$(cat /etc/knock)" 2>/dev/null
-# A terminal that was opened before the login prompt appears is hung up by it, so it is opened now.
-exec > /dev/ttyS0
-echo
-echo "GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l) $address"
+line="GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemctl --failed --no-legend | wc -l) $address"
+# The login prompt hangs the terminal up when it appears, and what was being written is lost. So it is said again.
+for again in $(seq 10); do
+    printf '\\n%s\\n' "$line" > /dev/ttyS0
+    sleep 3
+done
 """
 
 
