@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from connector import amounts
@@ -187,9 +188,16 @@ def resources(row: Json) -> list[Json]:
     if stale and row.get("Status") == "Finished" and row.get("ImageId") not in stale:
         notes[str(row.get("ImageId"))] = images.USE_THIS
     return [
-        resource | {"Note": notes.get(str(resource.get("ImageId")), "")}
+        resource
+        | {"Note": "; ".join(filter(None, (notes.get(str(resource.get("ImageId"))), _said(resource))))}
         for resource in row["Resources"]["Resource"]
     ]
+
+
+def _said(resource: Json) -> str:
+    """What the provider says of an image: of its format, its conversion, the start of a copy."""
+    details = json.loads(resource.get("Details") or "{}")
+    return str(details.get("note") or "")
 
 
 def print_job(row: Json) -> None:

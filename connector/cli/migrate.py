@@ -232,6 +232,9 @@ def image_lines(job: JobReport) -> list[str]:
             return "image"
         return f"{stale.USE_THIS}:" if image is newest else "older image:"
 
-    return [
-        f"{job.machine}: {kind(image)} {image['details'].get('location', image['name'])}" for image in images
-    ]
+    lines = []
+    for image in images:
+        lines.append(f"{job.machine}: {kind(image)} {image['details'].get('location', image['name'])}")
+        if note := image["details"].get("note"):  # what a conversion or a start of a copy has to say
+            lines.append(f"{job.machine}:   {note}")
+    return lines
