@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -15,11 +14,8 @@ from connector.conversion import boot_check as checks
 from connector.conversion.console import BootOutcome
 from connector.conversion.conversion import GuestImage
 from connector.conversion.drill import drill as drill_image
-from connector.conversion.virtual_machine import MIB, Hardware
+from connector.conversion.virtual_machine import MIB, Hardware, hardware_for
 from connector.errors import BadInput, BootFailed
-
-_MOST_MEMORY: Final = 4096 * MIB  # of a check, unless more is asked for
-_LEAST_MEMORY: Final = 512 * MIB
 
 TIMEOUT = click.option(
     "--timeout",
@@ -66,9 +62,7 @@ def tell_drill(
 
 def hardware_of(described: machine_image.MachineImage, memory: int | None, cpus: int) -> Hardware:
     """The machine to start for an image. `memory`: MiB."""
-    macs = tuple(card.mac for card in described.machine.cards) or Hardware(described.disks).macs
-    size = memory * MIB if memory else min(max(described.machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
-    return Hardware(described.disks, described.machine.firmware, size, cpus, macs)
+    return hardware_for(described.machine, described.disks, memory and memory * MIB, cpus)
 
 
 def require_boot(result: checks.BootReport, image: Path, hardware: Hardware, report: Path | None) -> None:

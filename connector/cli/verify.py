@@ -25,6 +25,7 @@ from rich.text import Text
 from connector import amounts, readable
 from connector.cli.display import print_table
 from connector.cli.options import JSON
+from connector.cloud.machine_files import CONVERSION
 from connector.errors import (
     BadInput,
     ConnectorError,
@@ -44,7 +45,6 @@ from connector.transfer.image import open_image
 from connector.transfer.verify import VerificationResult, check
 
 SHOWN: Final = 20  # how many differences of one disk are listed for people
-REPORT: Final = "conversion.json"
 ENDINGS: Final = frozenset({".img", *(f".{suffix}" for suffix in image_formats.SUFFIXES)})
 
 
@@ -96,7 +96,7 @@ class Checked:
     def lines(self) -> Iterator[str]:
         """The differences, for people."""
         if changed := ranges.covered(self.verdict.differences) - ranges.covered(self.unexplained):
-            yield f"{self.path}: is as it was copied, except for {changed} bytes where its conversion wrote ({REPORT})"
+            yield f"{self.path}: is as it was copied, except for {changed} bytes where its conversion wrote ({CONVERSION})"
         for extent in self.unexplained[:SHOWN]:
             words = ", ".join(self._reasons(extent)) or "beyond the disk"
             yield f"{self.path}: differs in [{extent.start}, {extent.end}) ({words})"
@@ -230,12 +230,12 @@ def _table(path: Path, key: str) -> Path:
     """The digests beside the image; those of a converted copy are beside the image that it was made of."""
     beside = path.with_name(f"{key}.digests")
     above = path.parent.parent / beside.name
-    return above if not beside.exists() and path.with_name(REPORT).exists() else beside
+    return above if not beside.exists() and path.with_name(CONVERSION).exists() else beside
 
 
 def _converted(path: Path) -> tuple[Extent, ...]:
     """Where a conversion wrote, by the report beside a converted copy."""
-    report = path.with_name(REPORT)
+    report = path.with_name(CONVERSION)
     if not report.exists():
         return ()
     try:

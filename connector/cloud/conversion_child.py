@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from connector import child
 from connector.clients.endpoint import objects
+from connector.cloud.machine_files import CONVERTED
 from connector.errors import ConnectorError
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def convert(directory: Path, network: str, *, boot_check: bool) -> ConversionRes
 def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
     """What a child answered, for the details of an image."""
     conversion: Mapping[str, Any] = answer.get("conversion") or {}
-    location = directory / "converted"
+    location = directory / CONVERTED
     has_copy = bool(conversion) and location.is_dir()
     notes = []
     if refusal := str(answer.get("refusal") or ""):

@@ -19,6 +19,8 @@ from connector.specification.image_formats import FORMATS
 
 NAME: Final = "machine.json"
 LIBVIRT: Final = "machine.xml"
+CONVERTED: Final = "converted"  # the directory of a converted copy, below that of the image
+CONVERSION: Final = "conversion.json"  # what a conversion changed; beside the converted copy
 VERSION: Final = 1
 _LIBVIRT_FORMATS: Final = frozenset(form.driver for form in FORMATS if form.libvirt)
 _ARCHITECTURES: Final = {"arm64": "aarch64", "i386": "i686"}  # libvirt's words, where they differ

@@ -15,17 +15,16 @@ from typing import Any
 
 from connector import child
 from connector.cloud import machine_files
+from connector.cloud.machine_files import CONVERSION, CONVERTED
 from connector.conversion import conversion
 from connector.conversion.boot_check import boot_check
-from connector.conversion.conversion import CONVERTED, REPORT, GuestImage
+from connector.conversion.conversion import GuestImage
 from connector.conversion.guest_disks import require_guestfs
 from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
-from connector.conversion.virtual_machine import BootDisk, Hardware, require_tools
+from connector.conversion.virtual_machine import BootDisk, hardware_for, require_tools
 from connector.errors import BadInput, ConnectorError, Ineligible
-
-_LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4096 << 20
 
 
 def main() -> None:
@@ -67,7 +66,7 @@ def _converted(directory: Path, machine: machine_files.MachineDescription, netwo
     """The report; from the files when they were converted before."""
     target = directory / CONVERTED
     if target.exists():
-        return json.loads((target / REPORT).read_text())
+        return json.loads((target / CONVERSION).read_text())
     cards = tuple(Card(order, card.mac) for order, card in enumerate(machine.cards))
     request = NetworkRequest(cards, NetworkMode(network), keeps_macs=True)
     disks = tuple(BootDisk(directory / disk.file, disk.format) for disk in machine.disks)
@@ -79,9 +78,7 @@ def _started(directory: Path, machine: machine_files.MachineDescription) -> obje
     home = directory / CONVERTED if (directory / CONVERTED).exists() else directory
     described = machine_files.read(home) or machine
     disks = tuple(BootDisk(home / disk.file, disk.format) for disk in described.disks)
-    macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
-    memory = min(max(machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
-    hardware = Hardware(disks, machine.firmware, memory, macs=macs)
+    hardware = hardware_for(machine, disks)
     return boot_check(hardware, keep=directory / "boot-check").to_json()
 
 

@@ -5,7 +5,6 @@ The guest's image is only read. The layout gets its name when it is whole.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import subprocess
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from connector import environment, files
-from connector.conversion import oci_layout
+from connector.conversion import oci_layout, result_directory
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.conversion import GuestImage, mounted
-from connector.conversion.guest_disks import GuestDisks
+from connector.conversion.guest_disks import LARGEST_COPY, GuestDisks
 from connector.conversion.oci_layout import ContainerConfig
 from connector.conversion.services import Service, services
-from connector.errors import BadInput, Conflict, Ineligible, TargetFailed, TargetFull
+from connector.errors import BadInput, Ineligible, TargetFailed
 from connector.offline.window import Missing
 
 _PREFIX: Final = ".connector-container-"
@@ -67,32 +66,39 @@ def make(image: GuestImage, target: Path, reference: str, command: Sequence[str]
 
     Raises BadInput without the tools, Ineligible for a guest that is no Linux, Conflict when `target` exists, TargetFull.
     """
-    if target.exists():
-        raise _exists(target)
-    with scratch_directory(target.parent.resolve(), _PREFIX) as home:
+    with result_directory.new(target), scratch_directory(target.parent.resolve(), _PREFIX) as home:
         archive = home / "root.tar"
         with mounted(image, image.disks, home, writable=False) as (guest, system):
-            if system.architecture not in _ARCHITECTURES:
-                raise Ineligible(
-                    f"a container of its architecture {system.architecture} cannot be made",
-                    on=image.name,
-                    remedy="make it on a machine of that architecture",
-                )
-            chosen = services(guest)
-            _require_space(home, guest.used("/"))
+            _require_architecture(system.architecture, image.name)
+            candidates = services(guest)
+            _require_room(home, sum(guest.used(point) for point in system.mounts), image.name)
             guest.archive("/", archive, [*_LEFT_OUT, *_swap_files(guest)])
-        config, notes = _config(chosen, _ARCHITECTURES[system.architecture], str(system), command)
+        config, notes = _config(candidates, _ARCHITECTURES[system.architecture], str(system), command)
         draft = home / "layout"
         digest = oci_layout.write(draft, archive, config, reference)
-        try:
-            files.move(draft, target)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another command was faster
-                raise _exists(target) from error
-            raise
-        return ContainerReport(
-            digest, tuple(config.command), tuple(config.ports), tuple(s.name for s in chosen), notes
+        files.move(draft, target)
+    names = tuple(service.name for service in candidates)
+    return ContainerReport(digest, tuple(config.command), tuple(config.ports), names, notes)
+
+
+def _require_architecture(architecture: str, name: str) -> None:
+    if architecture not in _ARCHITECTURES:
+        raise Ineligible(
+            f"a container of its architecture {architecture} cannot be made",
+            on=name,
+            remedy="make it on a machine of that architecture",
         )
+
+
+def _require_room(home: Path, used: int, name: str) -> None:
+    """Room for the archive, and at most as much again for the compressed layer."""
+    if used > LARGEST_COPY:
+        raise Ineligible(
+            f"it has {used >> 30} GiB of files, and a container image may have {LARGEST_COPY >> 30} GiB",
+            on=name,
+            remedy="move its data to a volume, and leave them out of the guest",
+        )
+    result_directory.require_space(home, 2 * used)
 
 
 def push(layout: Path, reference: str, destination: str, authfile: Path | None, *, tls: bool = True) -> None:
@@ -118,21 +124,6 @@ def push(layout: Path, reference: str, destination: str, authfile: Path | None, 
         )
 
 
-def _exists(target: Path) -> Conflict:
-    return Conflict("is already there", on=str(target), remedy="name another directory, or move it away")
-
-
-def _require_space(home: Path, used: int) -> None:
-    """The archive, and at most as much again for the compressed layer."""
-    free = shutil.disk_usage(home).free
-    if free < 2 * used:
-        raise TargetFull(
-            f"{2 * used >> 20} MiB are needed, and {free >> 20} MiB are free",
-            on=str(home.parent),
-            remedy="make room, then run the same command again",
-        )
-
-
 def _swap_files(guest: GuestDisks) -> list[str]:
     """Files that fstab uses as swap space."""
     try:
@@ -145,12 +136,12 @@ def _swap_files(guest: GuestDisks) -> list[str]:
 
 
 def _config(
-    found: Sequence[Service], architecture: str, system: str, command: Sequence[str]
+    candidates: Sequence[Service], architecture: str, system: str, command: Sequence[str]
 ) -> tuple[ContainerConfig, tuple[str, ...]]:
-    names = ", ".join(service.name for service in found) or "none"
-    only = found[0] if len(found) == 1 and found[0].command else None
+    names = ", ".join(service.name for service in candidates) or "none"
+    only = candidates[0] if len(candidates) == 1 and candidates[0].command else None
     chosen = tuple(command) or (only.command if only else ("/bin/sh",))
-    ports = tuple(port for service in found for port in service.ports)
+    ports = tuple(port for service in candidates for port in service.ports)
     labels = {"connector.system": system, "connector.services": names}
     notes = () if command or only else (f"no command was proposed; services of the guest: {names}",)
     return ContainerConfig(architecture, chosen, ports=ports, labels=labels), notes

@@ -6,9 +6,7 @@ written from the overlays into a new directory, which then gets its name.
 
 from __future__ import annotations
 
-import errno
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,8 +15,8 @@ from typing import Final
 
 from connector import files
 from connector.cloud import machine_files
-from connector.cloud.machine_files import ImageDisk, MachineDescription
-from connector.conversion import linux
+from connector.cloud.machine_files import CONVERSION, ImageDisk, MachineDescription
+from connector.conversion import linux, result_directory
 from connector.conversion import removals as removal_lists
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.changes import ChangePlan
@@ -26,14 +24,11 @@ from connector.conversion.guest_disks import GuestDisks, GuestSystem, opened
 from connector.conversion.linux import LinuxGuest, NetworkRequest
 from connector.conversion.removals import RemovalEntry
 from connector.conversion.virtual_machine import BootDisk, accelerator, overlay
-from connector.errors import Conflict, Ineligible, TargetFailed, TargetFull
+from connector.errors import Ineligible, TargetFailed
 from connector.transfer.qemu_img import qemu_img
 
-REPORT: Final = "conversion.json"
-CONVERTED: Final = "converted"  # the directory of the converted copy, below that of the image
 FORMAT: Final = "qcow2"  # of converted images
 _ROOM: Final = 64 << 20  # bytes that a conversion needs beside its changes
-_SPACE: Final = "make room, then run the same command again"
 _PREFIX: Final = ".connector-conversion-"
 _ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
 
@@ -51,7 +46,7 @@ class GuestImage:
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """The plan for one guest. `system`: its name, such as "Debian GNU/Linux 12"."""
+    """The plan for one guest. `system`: its name, such as "debian 12.15"."""
 
     system: str
     plan: ChangePlan
@@ -77,9 +72,10 @@ def convert(image: GuestImage, machine: MachineDescription, target: Path) -> Con
 
     Raises as `planned` does; Conflict when `target` exists, TargetFailed when a tool fails.
     """
-    if target.exists():
-        raise _exists(target)
-    with _translated(target), converted_copies(image, target.parent.resolve()) as (conversion, copies):
+    with (
+        result_directory.new(target),
+        converted_copies(image, target.parent.resolve()) as (conversion, copies),
+    ):
         if not conversion.plan.is_empty:
             _put(copies, machine, conversion, copies[0].path.parent / "draft", target)
         return conversion
@@ -91,7 +87,7 @@ def converted_copies(
 ) -> Iterator[tuple[ConversionPlan, tuple[BootDisk, ...]]]:
     """Converted overlays of the disks, in a directory below `scratch` that goes with the block. Raises as `convert` does."""
     with scratch_directory(scratch, _PREFIX) as home:
-        _require_space(home, _ROOM)
+        result_directory.require_space(home, _ROOM)
         copies = tuple(
             BootDisk(overlay(disk, home / f"disk-{place}.qcow2"), "qcow2")
             for place, disk in enumerate(image.disks)
@@ -99,43 +95,12 @@ def converted_copies(
         yield _changed(image, copies, home), copies
 
 
-@contextmanager
-def _translated(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise TargetFull("no space is left", on=str(target.parent), remedy=_SPACE) from error
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another conversion was faster
-            raise _exists(target) from error
-        raise TargetFailed(
-            f"cannot be written ({error.strerror})",
-            on=str(target),
-            remedy="check the directory, then run again",
-        ) from error
-
-
-def _exists(target: Path) -> Conflict:
-    return Conflict("is already there", on=str(target), remedy="name another directory, or move it away")
-
-
-def _require_space(directory: Path, needed: int) -> None:
-    """QEMU stops for ever when the space ends under it. So there must be enough before it writes."""
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise TargetFull(
-            f"{needed >> 20} MiB are needed, and {free >> 20} MiB are free",
-            on=str(directory.parent),
-            remedy=_SPACE,
-        )
-
-
 def _changed(image: GuestImage, copies: Sequence[BootDisk], home: Path) -> ConversionPlan:
     """Change the copies, and prove that nothing is left to do."""
     with mounted(image, copies, home, writable=True) as (guest, system):
         plan = _plan(image, guest, system)
         if not plan.is_empty:
-            _require_space(home, plan.size + _ROOM)
+            result_directory.require_space(home, plan.size + _ROOM)
             _apply(plan, guest)
             left = _plan(image, guest, system)
             if not left.is_empty:
@@ -171,12 +136,11 @@ def mounted(
         system = _only(guest, image.name)
         if failed := guest.mount(system, writable=writable):
             points = ", ".join(f"{point} ({why})" for point, why in failed.items())
-            if writable or "/" in failed:
-                raise Ineligible(
-                    f"its file systems cannot be mounted: {points[:300]}",
-                    on=image.name,
-                    remedy="repair them in the source (fsck), then run another pass",
-                )
+            raise Ineligible(
+                f"its file systems cannot be mounted: {points[:300]}",
+                on=image.name,
+                remedy="repair them in the source (fsck), then run another pass",
+            )
         yield guest, system
 
 
@@ -236,7 +200,7 @@ def _put(
 ) -> None:
     """Write whole images into `draft`, then give it the name `target`."""
     draft.mkdir()
-    _require_space(draft, sum(_whole_size(copy) for copy in copies))
+    result_directory.require_space(draft, sum(_whole_size(copy) for copy in copies))
     disks = []
     for copy, disk in zip(copies, machine.disks, strict=True):
         path = draft / f"{Path(disk.file).stem}.{FORMAT}"
@@ -244,6 +208,7 @@ def _put(
             raise TargetFailed(
                 f"qemu-img failed ({trouble})", on=str(path), remedy="check the free space, then run again"
             )
+        path.chmod(0o600)  # as the image that it was made of: a guest's files are not for everybody here
         files.sync(path)
         disks.append(ImageDisk(path.name, FORMAT, disk.capacity))
     for name, content in machine_files.files(replace(machine, disks=tuple(disks)), target).items():
@@ -253,7 +218,7 @@ def _put(
             {"file": disk.file, "extents": _written(copy)} for copy, disk in zip(copies, disks, strict=True)
         ]
     }
-    files.replace(draft / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+    files.replace(draft / CONVERSION, (json.dumps(report, indent=2) + "\n").encode())
     files.sync(draft)
     files.move(draft, target)
 

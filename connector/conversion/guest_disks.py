@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -27,6 +27,7 @@ from connector.offline.window import Missing
 
 MEMORY: Final = 768  # MiB of libguestfs's virtual machine: it fits an instance of 2 GiB
 LARGEST_COPY: Final = 16 << 30  # bytes to which a disk's copy may grow
+ARCHIVING: Final = 4 * 3600.0  # seconds for all files of a guest, without KVM
 PATIENCE: Final = 900.0  # seconds for one answer; the slowest is the start, without KVM
 _CACHE: Final = "/var/tmp"  # noqa: S108 - where libguestfs keeps the system of its virtual machine, by its documentation
 _PYTHONS: Final = (sys.executable, "/usr/bin/python3")
@@ -81,7 +82,7 @@ def opened(
         guest.open(disks, writable)
         yield guest
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # with libguestfs's virtual machine
+        guest.kill()
         process.communicate()
 
 
@@ -193,7 +194,8 @@ class GuestDisks:
 
     def archive(self, directory: str, file: Path, excludes: Sequence[str]) -> None:
         """Write a directory of the guest as a tar archive. `excludes`: patterns of tar."""
-        self._ask("archive", path=directory, file=str(file), excludes=list(excludes))
+        with self._patient(ARCHIVING):
+            self._ask("archive", path=directory, file=str(file), excludes=list(excludes))
 
     def finish(self) -> None:
         """Put everything on the disks and close them."""
@@ -220,9 +222,23 @@ class GuestDisks:
             raise _failed(subject, str(answer["trouble"]))
         return answer["answer"], content
 
+    @contextmanager
+    def _patient(self, seconds: float) -> Iterator[None]:
+        """Answers may take so long inside the block."""
+        usual, self._patience = self._patience, max(seconds, self._patience)
+        try:
+            yield
+        finally:
+            self._patience = usual
+
     def _give_up(self, late: threading.Event) -> None:
         late.set()
-        self._process.kill()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the child with libguestfs's virtual machine, which is in its group. Harmless when they have ended."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _send(self, message: bytes) -> None:
         pipe: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # it was opened with pipes

@@ -218,6 +218,8 @@ def _device_names(guest: LinuxGuest) -> ChangePlan:
 
 
 def _renamed(guest: LinuxGuest, path: str, text: str, devices: Sequence[str]) -> ChangePlan:
+    others = _other_kinds(guest, text) if path == "/etc/fstab" else {}
+    devices = [device for device in devices if device not in others]
     uuids = {device: uuid for device in devices if (uuid := _uuid(guest, device))}
     unknown = [device for device in devices if device not in uuids]
     after = loaders.renamed(text, uuids, path)
@@ -226,18 +228,41 @@ def _renamed(guest: LinuxGuest, path: str, text: str, devices: Sequence[str]) ->
     notes = [f"{path} names {device}, which is no file system of this image" for device in unknown]
     if path == "/etc/fstab" and unknown:
         after, notes = _optional(after, unknown), []
+    notes += [f"{path} names {device} {why}; it is left as it is" for device, why in others.items()]
     if path.endswith((".swap", "lilo.conf", "zipl.conf", "elilo.conf")):
         return ChangePlan(notes=(f"{path} names {', '.join(devices)} and is left as it is",))
     why = f"names {', '.join(devices)}, which another machine may not have"
     return _changed(path, text, after, why) + ChangePlan(notes=tuple(notes))
 
 
+def _other_kinds(guest: LinuxGuest, text: str) -> dict[str, str]:
+    """Devices whose place has another kind of file system than fstab says, and how they differ.
+
+    The guest may count its disks in another order than the machine has them. Then its names must not become UUIDs.
+    """
+    others = {}
+    for words in (line.split() for line in text.splitlines() if not line.lstrip().startswith("#")):
+        volume = _volume(guest, words[0]) if len(words) > 2 else None
+        if volume is not None and not _is_kind(words[2], volume.kind):
+            others[words[0]] = f"as {words[2]}, and there is {volume.kind}"
+    return others
+
+
+def _is_kind(said: str, kind: str) -> bool:
+    family = ("ext2", "ext3", "ext4")
+    return any(word in ("auto", kind) or (word in family and kind in family) for word in said.split(","))
+
+
 def _uuid(guest: LinuxGuest, device: str) -> str:
     """The UUID of the file system that the guest calls so; "" when it cannot be known."""
-    if (here := _here(guest, device)) is None:
-        return ""
-    volume = guest.volumes.get(here)
+    volume = _volume(guest, device)
     return volume.uuid if volume is not None else ""
+
+
+def _volume(guest: LinuxGuest, device: str) -> FileSystem | None:
+    """What is at the place that the guest calls so; None when it cannot be known."""
+    here = _here(guest, device)
+    return None if here is None else guest.volumes.get(here)
 
 
 def _here(guest: LinuxGuest, device: str) -> str | None:

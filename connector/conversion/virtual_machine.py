@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from connector import environment
+from connector.cloud.machine_files import MachineDescription
 from connector.errors import BadInput, TargetFailed
 from connector.transfer.qemu_img import qemu_img
 
@@ -34,6 +35,8 @@ _FIRMWARE: Final = (
 _PLATFORM: Final = ("-machine", "q35", "-cpu", "max")
 _KVM_TRIAL: Final = 5.0  # seconds in which a firmware says its first word, if KVM works
 _SERIAL_PORT: Final = (0x3F8).to_bytes(2, "little")  # SeaBIOS: show the screen's text there too
+_LEAST_MEMORY: Final = 512 * MIB
+_MOST_MEMORY: Final = 4096 * MIB  # of a start, unless more is asked for
 PATIENCE: Final = 30.0  # seconds for an answer of QEMU
 
 
@@ -54,6 +57,15 @@ class Hardware:
     memory: int = 1024 * MIB
     cpus: int = 1
     macs: tuple[str, ...] = ("52:54:00:12:34:56",)
+
+
+def hardware_for(
+    machine: MachineDescription, disks: tuple[BootDisk, ...], memory: int | None = None, cpus: int = 1
+) -> Hardware:
+    """The machine to start for an image. `memory`: bytes; None: as the source had, within bounds."""
+    macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
+    size = memory or min(max(machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
+    return Hardware(disks, machine.firmware, size, cpus, macs)
 
 
 @dataclass(frozen=True, slots=True)

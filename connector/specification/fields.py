@@ -240,4 +240,10 @@ JOB_FIELDS: Final = (
     ),
 )  # fmt: skip
 
+#: What else can be done about an ability that a provider lacks.
+NEEDS: Final = {
+    "conversion": ", or, with the provider local, install python3-guestfs, libguestfs-tools, qemu-system-x86 and ovmf on the"
+    " control plane's computer and start it again",
+}
+
 BY_NAME: Final = {field.name: field for field in JOB_FIELDS}

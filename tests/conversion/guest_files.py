@@ -62,6 +62,7 @@ def guest(
 ) -> LinuxGuest:
     content = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
     uuids = more.pop("uuids", Disk().uuids)
-    volumes = {device: FileSystem("ext4", uuid) for device, uuid in uuids.items()}  # type: ignore[attr-defined]
+    kinds = {"SWAP-5": "swap", "X": "xfs"}
+    volumes = {device: FileSystem(kinds.get(uuid, "ext4"), uuid) for device, uuid in uuids.items()}  # type: ignore[attr-defined]
     room = more.pop("room", GIB)
     return LinuxGuest("web-01", GuestFiles(content, room), volumes, disks, firmware=firmware, **more)  # type: ignore[arg-type]

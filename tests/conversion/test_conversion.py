@@ -93,6 +93,7 @@ def test_a_conversion_changes_a_copy_and_says_what(
         "machine.xml",
     ]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    assert {path.stat().st_mode & 0o077 for path in target.iterdir()} == {0}
     assert run("machine", "plan", target) == 0
     assert "nothing has to change" in capsys.readouterr().out
     assert run("machine", "convert", target, "--to", tmp_path / "again") == 0

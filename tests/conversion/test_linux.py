@@ -105,7 +105,7 @@ def test_file_systems_are_named_by_uuid() -> None:
             "UUID=ROOT-1 / ext4 defaults 0 1\n",
         ),
         ("/etc/fstab", "/dev/hda1 / ext3 defaults 0 1\n", "UUID=ROOT-1 / ext3 defaults 0 1\n"),
-        ("/etc/fstab", "/dev/nvme0n1p1 / xfs defaults 0 0\n", "UUID=ROOT-1 / xfs defaults 0 0\n"),
+        ("/etc/fstab", "/dev/nvme0n1p1 / ext4 defaults 0 0\n", "UUID=ROOT-1 / ext4 defaults 0 0\n"),
     ],
 )
 def test_every_file_that_names_devices(path: str, before: str, expected: str) -> None:
@@ -139,6 +139,15 @@ def test_a_disk_that_is_not_in_the_image_does_not_stop_the_start() -> None:
 def test_the_second_disk_is_known_by_its_place() -> None:
     machine = guest({"/etc/fstab": "/dev/sdb1 /data ext4 rw 0 2\n"}, disks=2, uuids={"/dev/sdb1": "DATA"})
     assert after(machine, "/etc/fstab") == "UUID=DATA /data ext4 rw 0 2\n"
+
+
+def test_a_disk_of_another_kind_than_fstab_says_is_not_taken_for_it() -> None:
+    """The guest counts its disks in another order: its /dev/sdb1 is not what the image has there."""
+    text = "/dev/sda1 / ext4 defaults 0 1\n/dev/sdb1 /data ext4 rw 0 2\n"
+    machine = guest({"/etc/fstab": text}, disks=2, uuids={"/dev/sda1": "ROOT-1", "/dev/sdb1": "X"})
+    plan = planned(machine)
+    assert after(machine, "/etc/fstab") == text.replace("/dev/sda1", "UUID=ROOT-1")
+    assert plan.notes[-1] == "/etc/fstab names /dev/sdb1 as ext4, and there is xfs; it is left as it is"
 
 
 def test_what_is_not_understood_is_said_and_left() -> None:

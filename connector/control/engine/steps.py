@@ -44,7 +44,7 @@ from connector.control.store.provider_ledger import instance_token
 from connector.control.store.runs import ROLLBACK
 from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed
 from connector.model import Credential, InstanceAddress, TargetLimits
-from connector.specification.fields import JOB_FIELDS
+from connector.specification.fields import JOB_FIELDS, NEEDS
 from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
 from connector.transfer.evidence import Manifest
@@ -106,7 +106,8 @@ class Steps:
             is_wanted = bool(field.needs) and fields.get(field.name, field.default) != field.default
             if is_wanted and field.needs not in self._provider.features:
                 raise OutOfRange(
-                    field.name, f"this provider has no {field.needs}: leave it at {field.default}"
+                    field.name,
+                    f"this provider has no {field.needs}: leave it at {field.default}{NEEDS.get(field.needs, '')}",
                 )
         try:
             self._provider.check(definition.placement(fields, region, source))
