@@ -68,7 +68,7 @@ def make(image: GuestImage, target: Path, reference: str, command: Sequence[str]
     """
     with result_directory.new(target), scratch_directory(target.parent.resolve(), _PREFIX) as home:
         archive = home / "root.tar"
-        with mounted(image, image.disks, home, writable=False) as (guest, system):
+        with mounted(image, image.disks, home, writable=False, wants_all=True) as (guest, system):
             _require_architecture(system.architecture, image.name)
             candidates = services(guest)
             _require_room(home, sum(guest.used(point) for point in system.mounts), image.name)

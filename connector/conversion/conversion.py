@@ -7,6 +7,7 @@ written from the overlays into a new directory, which then gets its name.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from connector.transfer.qemu_img import qemu_img
 
 FORMAT: Final = "qcow2"  # of converted images
 _ROOM: Final = 64 << 20  # bytes that a conversion needs beside its changes
+#: Where the files are that a conversion reads and changes.
+_NEEDED: Final = re.compile(r"/(?:$|(?:boot|efi|usr|etc|lib)(?:/|$))")
 _PREFIX: Final = ".connector-conversion-"
 _ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
 
@@ -129,17 +132,23 @@ def _apply(plan: ChangePlan, guest: GuestDisks) -> None:
 
 @contextmanager
 def mounted(
-    image: GuestImage, disks: Sequence[BootDisk], home: Path, *, writable: bool
+    image: GuestImage, disks: Sequence[BootDisk], home: Path, *, writable: bool, wants_all: bool = False
 ) -> Iterator[tuple[GuestDisks, GuestSystem]]:
-    """The guest's file systems are mounted inside the block. Raises Ineligible for a guest that is no single Linux."""
+    """The guest's file systems are mounted inside the block. Raises Ineligible for a guest that is no single Linux.
+
+    Also for one of which a file system cannot be mounted that a conversion needs, or any with `wants_all`.
+    """
     with opened(disks, home, accelerator(), writable=writable) as guest:
-        system = _only(guest, image.name)
-        if failed := guest.mount(system, writable=writable):
-            points = ", ".join(f"{point} ({why})" for point, why in failed.items())
+        system = guest.mount(_only(guest, image.name), writable=writable)
+        needed = (
+            system.unmounted if wants_all else {p: w for p, w in system.unmounted.items() if _NEEDED.match(p)}
+        )
+        if needed:
+            points = ", ".join(f"{point} ({why})" for point, why in needed.items())
             raise Ineligible(
                 f"its file systems cannot be mounted: {points[:300]}",
                 on=image.name,
-                remedy="repair them in the source (fsck), then run another pass",
+                remedy="repair them in the source (fsck, or a line of its fstab), then run another pass",
             )
         yield guest, system
 
@@ -188,7 +197,11 @@ def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePl
         )
     )
     removals, notes = removal_lists.plan(image.removals, guest, system.mounts)
-    return needed + ChangePlan(notes=notes, removals=removals)
+    unmounted = tuple(
+        f"{point} was not looked at: it cannot be mounted ({why[:200]})"
+        for point, why in system.unmounted.items()
+    )
+    return needed + ChangePlan(notes=notes + unmounted, removals=removals)
 
 
 def _put(

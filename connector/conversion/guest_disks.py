@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,7 +36,10 @@ _INSTALL: Final = "install the Debian packages python3-guestfs and qemu-system-x
 
 @dataclass(frozen=True, slots=True)
 class GuestSystem:
-    """An installed operating system. `mounts`: device by mount point. `kind`: libguestfs's word, such as "linux" or "windows"."""
+    """An installed operating system. `mounts`: device by mount point. `kind`: libguestfs's word, such as "linux" or "windows".
+
+    `unmounted`: mount points that could not be mounted, with the reason; they are not in `mounts`.
+    """
 
     root: str
     kind: str
@@ -44,6 +47,7 @@ class GuestSystem:
     name: str
     architecture: str
     mounts: Mapping[str, str]
+    unmounted: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.name}"
@@ -133,10 +137,11 @@ class GuestDisks:
         rows: dict[str, dict[str, str]] = self._ask("file_systems")
         return {device: FileSystem(**row) for device, row in rows.items()}
 
-    def mount(self, system: GuestSystem, *, writable: bool) -> dict[str, str]:
-        """Mount a system's file systems. The answer: the mount points that could not be mounted, and why."""
+    def mount(self, system: GuestSystem, *, writable: bool) -> GuestSystem:
+        """Mount a system's file systems; answers it with what is mounted."""
         failed: dict[str, str] = self._ask("mount", mounts=dict(system.mounts), writable=writable)
-        return failed
+        mounts = {point: device for point, device in system.mounts.items() if point not in failed}
+        return replace(system, mounts=mounts, unmounted=failed)
 
     def size(self, path: str) -> int:
         """Raises Missing."""

@@ -250,9 +250,9 @@ def _network(root: Path, guest: Guest) -> None:
         {*_SERVICES.values(), "NetworkManager-wait-online", "systemd-networkd-wait-online"}
     ):
         is_used = service.startswith(_SERVICES.get(guest.network, "-"))
-        _run("chroot", str(root), "systemctl", "--quiet", "unmask" if is_used else "mask", service)
-        if is_used:
-            _run("chroot", str(root), "systemctl", "--quiet", "enable", service)
+        # Disabled too: a socket of a service that is only masked would fail to listen.
+        for word in ("unmask", "enable") if is_used else ("unmask", "disable", "mask"):
+            _run("chroot", str(root), "systemctl", "--quiet", word, service)
 
 
 def _initramfs(root: Path, modules: Sequence[str] | None) -> None:

@@ -265,16 +265,20 @@ def _every_page(lab: Lab, page: Page) -> dict[str, str]:
 
 def test_light_or_dark_stays_as_chosen(lab: Lab) -> None:
     page = lab.person(color_scheme="light")
-    colour = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(colour)
+
+    def colour() -> str:
+        """Of the page that is shown; while the next one is loaded there is no body, and it is waited for."""
+        return str(page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor"))
+
+    light = colour()
     page.get_by_role("button", name="Dark").click()
     expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
-    assert page.evaluate(colour) != light
+    assert colour() != light
     page.get_by_role("link", name="Audit log").click()
     expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
-    assert page.evaluate(colour) != light
+    assert colour() != light
     page.get_by_role("button", name="System").click()
-    assert page.evaluate(colour) == light
+    assert colour() == light
     assert lab.complaints == []
 
 
