@@ -285,25 +285,33 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def empty_postgres_url(postgres_server: str) -> str:
+def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A database of its own for one test, without a table."""
-    return fresh.empty_postgres(postgres_server)
+    made = fresh.empty_postgres(postgres_server)
+    yield made
+    fresh.drop(made)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+def url(request: pytest.FixtureRequest, quick_folder: Path) -> Iterator[str]:
     """A database of its own for one test, of the newest version."""
     if request.param == "sqlite":
-        return fresh.sqlite(quick_folder / "control.sqlite")
-    return fresh.postgres(request.getfixturevalue("postgres_server"))
+        made = fresh.sqlite(quick_folder / "control.sqlite")
+    else:
+        made = fresh.postgres(request.getfixturevalue("postgres_server"))
+    yield made
+    fresh.drop(made)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, quick_folder: Path) -> Iterator[str]:
     """The same, without a table."""
     if request.param == "sqlite":
-        return f"sqlite:///{quick_folder / 'control.sqlite'}"
-    return fresh.empty_postgres(request.getfixturevalue("postgres_server"))
+        made = f"sqlite:///{quick_folder / 'control.sqlite'}"
+    else:
+        made = fresh.empty_postgres(request.getfixturevalue("postgres_server"))
+    yield made
+    fresh.drop(made)
 
 
 @pytest.fixture

@@ -53,6 +53,19 @@ def _created(server: str, more: str) -> str:
     return server.rsplit("/", 1)[0] + f"/{name}"
 
 
+def drop(url: str) -> None:
+    """Remove a database of a server, whoever is still connected. A file goes with its directory."""
+    if url.startswith("sqlite"):
+        return
+    server, name = url.rsplit("/", 1)
+    engine = sa.create_engine(
+        f"{server}/postgres".replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    engine.dispose()
+
+
 @functools.cache
 def _sqlite() -> Path:
     folder = tempfile.mkdtemp(prefix="fresh-")

@@ -14,6 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BINARIES = Path("/usr/lib/postgresql")
+#: Nobody recovers this cluster: its log of changes stays at a few MiB, not at a GiB.
+SMALL = [
+    word
+    for setting in ("max_wal_size=16MB", "min_wal_size=2MB", "wal_level=minimal", "max_wal_senders=0")
+    for word in ("-c", setting)
+]
 
 
 def binaries() -> Path | None:
@@ -33,12 +39,22 @@ def cluster(programs: Path) -> Iterator[str]:
         if as_root:
             os.chown(folder, user.pw_uid, user.pw_gid)
         data = folder / "data"
-        order = [programs / "initdb", "-D", data, "-U", "connector", "-A", "trust", "--no-sync"]
+        order = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "connector",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--wal-segsize=1",
+        ]
         subprocess.run(order, check=True, capture_output=True, cwd=folder, **who)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
+        options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F", *SMALL]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [programs / "postgres", "-D", data, *options], stderr=log, cwd=folder, **who

@@ -19,6 +19,7 @@ from connector.control.state.epoch import confirm
 from connector.control.state.vault import Vault
 from connector.control.store import Quotas, Store
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, StateRestored
+from tests.control import fresh
 from tests.control.house import House
 
 
@@ -40,16 +41,19 @@ def _new(folder: Path, name: str, old: Path) -> Path:
 
 
 @pytest.fixture
-def empty(request: pytest.FixtureRequest, url: str) -> str:
+def empty(request: pytest.FixtureRequest, url: str) -> Iterator[str]:
     """The database to restore into, as an option."""
     if url.startswith("sqlite"):
-        return ""
+        yield ""
+        return
     name = url.rsplit("/", 1)[1] + "_new"
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return url.rsplit("/", 1)[0] + f"/{name}"
+    made = url.rsplit("/", 1)[0] + f"/{name}"
+    yield made
+    fresh.drop(made)
 
 
 @contextmanager

@@ -49,9 +49,11 @@ class Recorder:
 
 @pytest.fixture
 def house(postgres_server: str, quick_folder: Path) -> Iterator[House]:
-    made = House(fresh.postgres(postgres_server), quick_folder)
+    url = fresh.postgres(postgres_server)
+    made = House(url, quick_folder)
     yield made
     made.store.close()
+    fresh.drop(url)
 
 
 def test_every_transaction_of_a_job_s_life_locks_in_one_order(house: House) -> None:
