@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,9 @@ _FIRMWARE: Final = (
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
 _PLATFORM: Final = ("-machine", "q35", "-cpu", "max")
-_KVM_TRIAL: Final = 5.0  # seconds in which a firmware says its first word, if KVM works
+_KVM, _KERNELS = Path("/dev/kvm"), Path("/boot")
+#: Seconds in which each says its first word, if KVM works.
+_FIRMWARE_TRIAL, _KERNEL_TRIAL = 5.0, 15.0
 _SERIAL_PORT: Final = (0x3F8).to_bytes(2, "little")  # SeaBIOS: show the screen's text there too
 _LEAST_MEMORY: Final = 512 * MIB
 _MOST_MEMORY: Final = 4096 * MIB  # of a start, unless more is asked for
@@ -93,23 +96,43 @@ def require_tools(firmware: str) -> None:
         _efi()
 
 
+@cache
 def accelerator() -> str:
-    """QEMU's word for the fastest way that really works here. A device for KVM proves nothing: a firmware has to start."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    """QEMU's word for the fastest way that really works here, tried once in a process.
+
+    A device for KVM proves nothing. Nor does a firmware that starts: nested KVM was seen that runs a firmware, but no Linux.
+    """
+    if not os.access(_KVM, os.R_OK | os.W_OK):
         return "tcg"
     with tempfile.TemporaryDirectory(prefix="connector-kvm-") as home:
-        said = Path(home) / "firmware.log"
-        order = [QEMU, *_PLATFORM, "-accel", "kvm", "-nodefaults", "-display", "none", "-m", "64"]
-        order += ["-chardev", f"file,id=c,path={said}"]
-        with _running(
-            [*order, "-device", "isa-debugcon,iobase=0x402,chardev=c"], Path(home) / "qemu.log"
-        ) as process:
-            end = time.monotonic() + _KVM_TRIAL
-            while time.monotonic() < end and process.poll() is None:
-                if said.exists() and said.stat().st_size:
-                    return "kvm"
-                time.sleep(0.05)
-    return "tcg"
+        words = Path(home) / "firmware.log"
+        device = ["-chardev", f"file,id=c,path={words}", "-device", "isa-debugcon,iobase=0x402,chardev=c"]
+        if not _speaks(["-m", "64", *device], words, _FIRMWARE_TRIAL):
+            return "tcg"
+        kernel = _own_kernel()
+        words = Path(home) / "kernel.log"
+        start = ["-m", "256", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1", "-no-reboot"]
+        if kernel is not None and not _speaks([*start, "-serial", f"file:{words}"], words, _KERNEL_TRIAL):
+            return "tcg"
+    return "kvm"
+
+
+def _own_kernel() -> Path | None:
+    """A Linux kernel of this computer that can be started on its own; None when none can be read."""
+    kernels = sorted(path for path in _KERNELS.glob("vmlinuz*") if os.access(path, os.R_OK))
+    return kernels[-1] if kernels else None
+
+
+def _speaks(arguments: Sequence[str], words: Path, patience: float) -> bool:
+    """Whether a machine with KVM writes anything to the file `words` within `patience` seconds."""
+    order = [QEMU, *_PLATFORM, "-accel", "kvm", "-nodefaults", "-display", "none", *arguments]
+    with _running(order, words.with_suffix(".qemu")) as process:
+        end = time.monotonic() + patience
+        while time.monotonic() < end and process.poll() is None:
+            if words.exists() and words.stat().st_size:
+                return True
+            time.sleep(0.05)
+    return words.exists() and words.stat().st_size > 0
 
 
 @contextmanager
