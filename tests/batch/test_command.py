@@ -140,7 +140,6 @@ cutover:
 
 
 @pytest.mark.parametrize("size", [10, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.timeout(400)
 def test_a_wave_from_its_plan_to_its_report(
     site: Site, tmp_path: Path, run: Callable[..., Any], size: int
 ) -> None:

@@ -35,7 +35,6 @@ def pipe(tmp_path: Path) -> Path:
     return tmp_path / "pipe"
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_a_pipe_is_refused_in_one_line(
     words: tuple[str, ...], pipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -48,7 +47,6 @@ def test_a_pipe_is_refused_in_one_line(
     assert "no regular file" in said or "no certificate" in said
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("program", ["connector.control", "connector.appliance"])
 def test_a_service_refuses_a_pipe_as_its_configuration(program: str, pipe: Path) -> None:
     done = subprocess.run(

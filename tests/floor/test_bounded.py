@@ -57,7 +57,6 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
     server.server_close()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("path", ["/drip", "/head", "/flood"])
 @pytest.mark.parametrize("served", ["https"], indirect=True)
 def test_a_client_over_tls_gives_up(served: tuple[str, str], path: str) -> None:
@@ -67,7 +66,6 @@ def test_a_client_over_tls_gives_up(served: tuple[str, str], path: str) -> None:
         https.ask("GET", path, {})
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("path", ["/drip", "/flood"])
 @pytest.mark.parametrize("served", ["http"], indirect=True)
 def test_the_metadata_service_is_not_believed_for_ever(

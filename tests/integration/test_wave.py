@@ -112,15 +112,12 @@ cutover: {{window: {{start: {quantities.written(begin)}, end: {quantities.writte
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs the package qemu-utils")
-@pytest.mark.timeout(240)
 def test_a_wave_survives_two_kills_of_the_appliance(
     site: Site, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     house, file = site.house, tmp_path / "night.yaml"
     file.write_text(manifest(time.time() + 3600, time.time() + 7200))
-    eventually(
-        lambda: run("batch", "plan", str(file), "--json", code=None).code == 0, "machines are known", 60
-    )
+    eventually(lambda: run("batch", "plan", str(file), "--json", code=None).code == 0, "machines are known")
     assert len(run("batch", "apply", str(file), "--json").json["started"]) == 2
 
     def states() -> dict[str, Any]:
@@ -128,7 +125,7 @@ def test_a_wave_survives_two_kills_of_the_appliance(
 
     for share in (10, 50):  # in the middle of the first readings, and again
         eventually(
-            lambda share=share: any(r["progress"] > share for r in _rows(run, file)), f"{share}% are read", 90
+            lambda share=share: any(r["progress"] > share for r in _rows(run, file)), f"{share}% are read"
         )
         site.kill_appliance()
     house.reader()

@@ -445,13 +445,11 @@ def _tangled() -> bytes:
     return bytes(disk)
 
 
-@pytest.mark.timeout(20)
 def test_a_tree_of_extents_that_meets_itself_ends() -> None:
     with pytest.raises(UnreadableStructure, match="extents"):
         Ext4(window(_tangled())).names("/")
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "piece",
     [cpio({}), bytes(4096), cpio({f"{n}.ko": b"" for n in range(99)})],
@@ -464,7 +462,6 @@ def test_an_initramfs_of_very_many_small_things_ends(piece: bytes) -> None:
         assert "more than" in str(refused)
 
 
-@pytest.mark.timeout(20)
 def test_links_that_lead_through_very_many_names_end(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "etc").mkdir(parents=True)

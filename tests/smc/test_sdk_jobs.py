@@ -33,9 +33,7 @@ def job_of(client: Client, job: str) -> Any:
 
 
 def reach(client: Client, job: str, status: str) -> Any:
-    return eventually(
-        lambda: (found := job_of(client, job)).status == status and found, f"{job} is {status}", 30
-    )
+    return eventually(lambda: (found := job_of(client, job)).status == status and found, f"{job} is {status}")
 
 
 def code(client: Client, call: str, request: Any) -> str:

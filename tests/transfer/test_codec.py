@@ -13,6 +13,7 @@ from connector.transfer.codec import LEVELS, SPEED, Choice, Packer, Unpacker
 from connector.transfer.conveyor import Closed, Conveyor
 from connector.transfer.wire import Codec
 from tests.transfer.conftest import MIB
+from tests.waiting import PATIENCE
 
 
 def seasoned(saving: float = 0.7, speed: float = 1.0) -> Choice:
@@ -74,7 +75,7 @@ def test_conveyor_bounds_bytes_and_lets_one_large_item_in() -> None:
     blocked.join(0.05)
     assert blocked.is_alive()
     assert lane.take() == 1
-    blocked.join(5)
+    blocked.join(PATIENCE)
     assert lane.take() == 2
     lane.finish()
     assert lane.take() is None and lane.ended
@@ -96,7 +97,7 @@ def test_conveyor_abort_wakes_everybody_and_drops_everything() -> None:
     thread.start()
     thread.join(0.05)
     lane.abort()
-    thread.join(5)
+    thread.join(PATIENCE)
     with pytest.raises(Closed):
         lane.put(3, 1)
     with pytest.raises(Closed):

@@ -33,7 +33,7 @@ def written(case: str, mode: str, directory: Path) -> Path:
 
 
 def answer(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -76,7 +76,7 @@ def test_network_manager_reads_the_keyfile(case: str, mode: str, tmp_path: Path)
     keyfile = (root / formats.CONNECTION.lstrip("/")).read_text()
     done = subprocess.run(
         [nmcli, "--offline", "connection", "modify", "connection.autoconnect", "yes"],
-        input=keyfile, capture_output=True, text=True, check=False, timeout=60,
+        input=keyfile, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "interface-name=ens192" in done.stdout and "mac-address" not in done.stdout

@@ -1,0 +1,45 @@
+"""No deadline of a test is one that a busy machine breaks: whoever waits, waits as long as `tests.waiting` says."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.waiting import PATIENCE
+
+TESTS: Final = Path(__file__).parents[1]
+#: Seconds of one test, in pyproject.toml.
+WHOLE_TEST: Final = 900
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def _number(node: ast.expr | None) -> float | None:
+    is_number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+    return float(node.value) if is_number else None  # type: ignore[union-attr]
+
+
+def _deadline(name: str, call: ast.Call) -> tuple[float | None, float]:
+    """The seconds that a call allows, when it says so, and the least that it must allow."""
+    if name.endswith("mark.timeout"):
+        return _number(call.args[0]), WHOLE_TEST
+    if name.rpartition(".")[2] == "eventually":
+        named = next((word.value for word in call.keywords if word.arg == "seconds"), None)
+        return _number(call.args[2] if len(call.args) > 2 else named), PATIENCE
+    return None, 0
+
+
+def test_deadlines_are_long() -> None:
+    short = []
+    for path in sorted(TESTS.rglob("*.py")):
+        for name, call in _calls(ast.parse(path.read_text())):
+            seconds, least = _deadline(name, call)
+            if seconds and seconds < least:  # 0 is none
+                short.append(f"{path.relative_to(TESTS)}:{call.lineno}: {name} {seconds:g}")
+    assert short == []
