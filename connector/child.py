@@ -26,6 +26,7 @@ from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, 
 AWAITED = "CONNECTOR_STARTER_READS_JSON"
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
+LONGEST_LINE = 16 << 20  # bytes of one line of a child
 
 
 class Child:
@@ -35,8 +36,11 @@ class Child:
     (`ConnectorError.to_json()`) in place of that line; it is raised here as the same error.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], name: str, ready: Mapping[str, object]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], name: str, ready: Mapping[str, object], rest: bytes = b""
+    ) -> None:
         self._process = process
+        self._rest = bytearray(rest)  # what it wrote after its ready line
         self.name = name
         self.ready = ready
 
@@ -47,6 +51,13 @@ class Child:
     def exit_code(self) -> int | None:
         """None while it runs; negative is the signal that ended it."""
         return self._process.poll()
+
+    def line(self, timeout: float) -> bytes | None:
+        """The next line after the ready line; None if there was no whole one in time, empty at the end of its output.
+
+        A line is cut after `LONGEST_LINE` bytes.
+        """
+        return _line(self._process, self._rest, timeout)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
         """Close the pipe and wait; kill after `timeout` seconds. A stopped service stays stopped."""
@@ -98,7 +109,9 @@ def start(
     try:
         if configuration is not None:
             _hand_over(process, configuration)
-        return Child(process, name, _ready_line(process, name, log, timeout))
+        rest = bytearray()
+        ready = _ready_line(process, rest, name, log, timeout)
+        return Child(process, name, ready, bytes(rest))
     except BaseException:
         process.kill()
         process.communicate()
@@ -120,9 +133,9 @@ def _hand_over(process: subprocess.Popen[bytes], configuration: Mapping[str, obj
 
 
 def _ready_line(
-    process: subprocess.Popen[bytes], name: str, log: Path | None, timeout: float
+    process: subprocess.Popen[bytes], rest: bytearray, name: str, log: Path | None, timeout: float
 ) -> Mapping[str, object]:
-    line = _first_line(process, timeout)
+    line = _line(process, rest, timeout) or b""
     try:
         answer = json.loads(line)
     except ValueError:
@@ -134,21 +147,26 @@ def _ready_line(
     return answer
 
 
-def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
+def _line(process: subprocess.Popen[bytes], rest: bytearray, timeout: float) -> bytes | None:
+    """As `Child.line`. `rest`: what was read before and is no part of an earlier line; it is kept up to date."""
     if process.stdout is None:
         raise AssertionError("the child has no standard output")
     deadline = time.monotonic() + timeout
-    line = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
+        while b"\n" not in rest and len(rest) < LONGEST_LINE:
             if not selector.select(max(0.0, deadline - time.monotonic())):
-                break
+                return None
             piece = os.read(process.stdout.fileno(), 65536)
             if not piece:
-                break
-            line += piece
-    return bytes(line)
+                line = bytes(rest)
+                rest.clear()
+                return line
+            rest += piece
+    end = (rest.find(b"\n") + 1) or len(rest)
+    line = bytes(rest[:end])
+    del rest[:end]
+    return line
 
 
 def _why_not_ready(process: subprocess.Popen[bytes], timeout: float) -> str:

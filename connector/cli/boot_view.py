@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from connector.cli import machine_image
+from connector.cli import drill_view, machine_image
 from connector.cli.conversion import show_plan
 from connector.conversion import boot_check as checks
 from connector.conversion.console import BootOutcome
@@ -92,14 +92,7 @@ def pattern_of(marker: str | None) -> re.Pattern[str] | None:
 
 def lines_of(result: checks.BootReport) -> list[str]:
     """The report for people."""
-    lines = [
-        f"{'boots' if result.boots else 'does not boot'}: {result.outcome} after {result.seconds:.0f} s ({result.accelerator})"
-    ]
-    facts = (("host", result.host), ("kernel", result.kernel), ("address", result.address))
-    lines += [f"  {name:8} {value}" for name, value in facts if value]
-    lines += [f"  failed   {unit}" for unit in result.failed]
-    lines += [f"  kept     {path}" for path in (result.console, result.screen) if path is not None]
-    return lines
+    return drill_view.boot_lines(result.to_json())
 
 
 def _remedy(result: checks.BootReport, hardware: Hardware, report: Path | None) -> str:

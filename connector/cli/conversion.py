@@ -6,11 +6,11 @@ import json
 import shlex
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import click
 
-from connector import amounts
-from connector.cli import machine_image
+from connector.cli import drill_view, machine_image
 from connector.cli.machine_image import MachineImage
 from connector.cli.options import JSON
 from connector.conversion import container as containers
@@ -21,9 +21,10 @@ from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
 from connector.names import visible
 
+NETWORKS: Final = ("dhcp", "keep", "none")
 NETWORK = click.option(
     "--network",
-    type=click.Choice(("dhcp", "keep", "none")),
+    type=click.Choice(NETWORKS),
     default="dhcp",
     show_default=True,
     help="dhcp: the first card asks DHCP. keep: addresses stay with their cards. none: nothing is changed.",
@@ -190,12 +191,5 @@ def _show(plan_of_guest: ConversionPlan, as_json: bool) -> None:
 
 def show_plan(conversion_plan: ConversionPlan) -> None:
     """The plan as lines for people."""
-    changes = conversion_plan.plan
-    lines = [f"{change.path}: {change.why}" for change in changes.changes]
-    lines += [f"{append.path}: {append.why}" for append in changes.appends]
-    lines += [f"{row.path}: removed, {amounts.size(row.size)}" for row in changes.removals]
-    lines += ["nothing has to change"] if changes.is_empty else []
-    lines += [f"note: {note}" for note in changes.notes]
-    click.echo(visible(conversion_plan.system))
-    for line in lines:
-        click.echo(f"  {visible(line)}")
+    for line in drill_view.plan_lines(conversion_plan.to_json()):
+        click.echo(line)

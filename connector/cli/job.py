@@ -12,7 +12,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, source_down, tables, watching
 from connector.cli.access import with_client
-from connector.cli.job_drill import drill
+from connector.cli.job_drill import conversion, drill
 from connector.cli.job_parameters import definition, field_options, with_other_parts
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
@@ -75,7 +75,7 @@ def list_(
 def show(client: SmcClient, word: str, as_json: bool) -> None:
     """Show one job: its disks, runs and passes, and the resources that it created.
 
-    --json prints one document: the job as DescribeReplicationJobs answers it, with `Details`, `Passes` and `Resources`
+    --json prints one document: the job as DescribeReplicationJobs answers it, with `Details`, `Passes`, `Resources` and `Drills`
     of the API's extensions.
 
     \b
@@ -337,6 +337,7 @@ def evidence(client: SmcClient, word: str, pass_id: str | None, to: Path | None,
 
 
 job.add_command(drill)
+job.add_command(conversion)
 for command in tag_commands(JOB, "replicationjob"):
     job.add_command(command)
 

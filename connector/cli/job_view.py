@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from connector import amounts
-from connector.cli import source_down, tables
+from connector.cli import drill_remote, drill_view, source_down, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.cli.report import stale_images
 from connector.clients.refusal import NotOffered
@@ -15,6 +15,7 @@ from connector.specification import images, limited_by
 from connector.specification import source_down as down_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
+_DRILLS: Final = 3  # of a job that are shown, the newest first
 #: States of the API in words for people.
 PASS_STATES: Final = {"offered": "waits for an appliance", "taken": "under way"}
 _RESOURCE: Final = Noun(
@@ -164,7 +165,7 @@ RESOURCES: Final[tuple[tables.Column, ...]] = (
 
 
 def complete(client: SmcClient, row: Json) -> Json:
-    """The job with `Details`, `Passes` and `Resources`; they are empty if the control plane has no extensions."""
+    """The job with `Details`, `Passes`, `Resources` and `Drills`; they are empty if the control plane has no extensions."""
     key = row[JOB.key]
     details: list[Json] = []
     try:
@@ -175,10 +176,19 @@ def complete(client: SmcClient, row: Json) -> Json:
     except NotOffered:
         passes, resources = [], []
     return row | {
+        "Drills": {"Drill": _drills(client, key)},
         "Details": details[0] if details else {},
         "Passes": {"Pass": passes},
         "Resources": {"Resource": resources},
     }
+
+
+def _drills(client: SmcClient, key: str) -> list[Json]:
+    """The drills, newest first; none of a control plane of an earlier version."""
+    try:
+        return drill_remote.rows(client, [key])
+    except NotOffered:
+        return []
 
 
 def resources(row: Json) -> list[Json]:
@@ -211,6 +221,7 @@ def print_job(row: Json) -> None:
         PASSES,
         lead=("pass", "disk"),
     )
+    tables.section("drills", row["Drills"]["Drill"][:_DRILLS], drill_view.COLUMNS, lead=("asked", "image"))
     tables.section("created for this job", resources(row), RESOURCES, lead=("kind", "name"))
 
 

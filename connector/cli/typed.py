@@ -31,8 +31,12 @@ SENT: Final[Mapping[str, tuple[str, ...]]] = {
     "keep_cbt": ("KeepChangeTracking",),
     "keys": ("TagKey",),
     "lines": ("MaxResults",),
+    "marker": ("Marker",),
     "mbit": ("BandwidthLimit",),
     "name": ("Name",),
+    "network": ("Network",),
+    "new": ("PlanOnly",),
+    "new_macs": ("NewMacs",),
     "of_vcenter": ("VCenter",),
     "online": ("Online",),
     "pairs": ("Tag",),
@@ -44,6 +48,7 @@ SENT: Final[Mapping[str, tuple[str, ...]]] = {
     "status": ("Status",),
     "sync": ("SyncData",),
     "tagged": ("Tag",),
+    "timeout": ("Timeout",),
     "workgroup": ("WorkgroupId",),
 }
 #: An argument that names a record, by its placeholder.

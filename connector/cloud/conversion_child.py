@@ -32,16 +32,16 @@ class ConversionResult:
     report: Mapping[str, Any]
 
 
-def trouble() -> str:
+def trouble(module: str = MODULE) -> str:
     """Why no image can be converted on this computer; empty when it can."""
     try:
-        with child.start(MODULE, name="conversion", configuration={}, timeout=_PROBE):
+        with child.start(module, name="conversion", configuration={}, timeout=_PROBE):
             return ""
     except ConnectorError as failed:
         return str(failed)
 
 
-def convert(directory: Path, network: str, *, boot_check: bool) -> ConversionResult:
+def convert(directory: Path, network: str, *, boot_check: bool, module: str = MODULE) -> ConversionResult:
     """Convert the image in a directory. Repeating it continues after what was finished. Raises ConnectorError.
 
     `network`: "dhcp", "keep", or "none" to convert nothing; `boot_check`: start a copy of the result. A guest that cannot be
@@ -49,7 +49,7 @@ def convert(directory: Path, network: str, *, boot_check: bool) -> ConversionRes
     """
     request = {"directory": str(directory), "network": network, "boot_check": boot_check}
     with child.start(
-        MODULE, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
+        module, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
     ) as process:
         return result(directory, process.ready)
 

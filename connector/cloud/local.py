@@ -6,7 +6,9 @@ directory is left then, and `create_instance` starts the same instance on it aga
     ROOT/instances/TOKEN/instance.json   token, job, address
     ROOT/instances/TOKEN/process.log     what the child wrote on stderr
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
+    ROOT/drills/                         of drills under way: overlays, which go with them
     ROOT/images/NAME/                    finished images, each with machine.json: the machine that it belongs in
+    ROOT/images/NAME/drill/              what the last drill of the image kept
     ROOT/images/.NAME.json               the token of the instance that made it
     ROOT/images/.NAME.making/            an incomplete image
     ROOT/images/.NAME.former/            an earlier image of that name, being removed
@@ -29,6 +31,7 @@ from connector import child, private
 from connector.child import Child
 from connector.clients.endpoint import objects
 from connector.cloud import addresses, conversion_child, handover, machine_files, ovf
+from connector.cloud.drill_child import LocalDrills
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
     INSTANCE_NAME,
@@ -60,7 +63,8 @@ LIMITS: Final = TargetLimits(largest_disk=1 << 50, most_disks=256)
 class LocalProvider:
     """The provider `local`: instances under `root`. Only one process at a time owns a root.
 
-    `module`: the program of an instance. `order`: orders the files of an image at an instance.
+    `module`: the program of an instance. `order`: orders the files of an image at an instance. `converter`: the program that
+    converts images and starts copies.
     """
 
     def __init__(
@@ -68,10 +72,12 @@ class LocalProvider:
         root: Path,
         module: str = "connector.instance",
         order: handover.Order = handover.order_image,
+        converter: str = conversion_child.MODULE,
     ) -> None:
         self._root = root.resolve()
         self._module = module
         self._order = order
+        self._converter = converter
         self._children: dict[str, Child] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
@@ -79,6 +85,7 @@ class LocalProvider:
             self._root.mkdir(parents=True, exist_ok=True)
             private.directory(self._root / "instances")
             (self._root / "images").mkdir(exist_ok=True)
+        self.drills = LocalDrills(self._root, converter)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -86,7 +93,7 @@ class LocalProvider:
 
     @cached_property
     def _conversion_trouble(self) -> str:
-        trouble = conversion_child.trouble()
+        trouble = conversion_child.trouble(self._converter)
         if trouble:
             log.info("no image can be converted here: %s", trouble)
         return trouble
@@ -212,7 +219,9 @@ class LocalProvider:
         )
         if request.conversion == "none" and not request.boot_check:
             return _image(target, order.details)
-        result = conversion_child.convert(target, request.conversion, boot_check=request.boot_check)
+        result = conversion_child.convert(
+            target, request.conversion, boot_check=request.boot_check, module=self._converter
+        )
         notes = "; ".join(filter(None, (str(order.details.get("note") or ""), *result.notes)))
         more = {"note": notes, "converted": result.location, "conversion": result.report}
         return _image(target, {**order.details, **more})

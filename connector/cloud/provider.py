@@ -5,10 +5,11 @@ The caller records the token before `create_instance`, so that no object in the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from threading import Event
+from typing import Any, Final, Protocol
 
 from connector.model import Credential, InstanceAddress, TargetLimits
 
@@ -139,6 +140,54 @@ class StoredImage:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillRequest:
+    """A drill of one image, or with `plan_only` the plan of its conversion. `location`: as `StoredImage` has it.
+
+    `network`: what becomes of the network: dhcp, keep or none. `new_macs`: the machine gets other MACs than the image says.
+    `timeout`: seconds until a machine that shows nothing counts as silent. `marker`: a regular expression for the line of its
+    serial console that is awaited instead of a login prompt.
+    """
+
+    id: str
+    location: str
+    network: str
+    plan_only: bool = False
+    new_macs: bool = False
+    timeout: float = 600.0
+    marker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOutcome:
+    """What a drill found. `report`: `conversion`, `refusal`, `conversion_seconds` and `boot`, as `DrillReport.to_json` has them.
+
+    `kept`: SHA-256 and bytes of each file that was kept, by its name (`DRILL_FILES`).
+    """
+
+    report: Mapping[str, Any]
+    kept: Mapping[str, Mapping[str, object]]
+
+
+#: The files that a drill keeps beside its image.
+DRILL_FILES: Final = ("console.log", "screen.png")
+
+
+class Drills(Protocol):
+    """Drills of the images that a provider keeps. They change no image."""
+
+    def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
+        """Do one drill; nothing of it runs when this returns. `say` gets a line for each stage.
+
+        Raises Interrupted after `halt`; BadInput without the tools or the image; TargetFailed, Ineligible, BootFailed.
+        """
+        ...
+
+    def file(self, location: str, name: str) -> bytes | None:
+        """A file that the last drill of this image kept; None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """One entry of a ledger: the object that was intended at `created`, its reference, and whether it is gone."""
 
@@ -188,6 +237,11 @@ class Provider(Protocol):
     @property
     def limits(self) -> TargetLimits:
         """What it takes of a machine: pre-flight checks go by them."""
+        ...
+
+    @property
+    def drills(self) -> Drills | None:
+        """Drills of its images; None if it offers none."""
         ...
 
     def check(self, placement: Placement) -> None:

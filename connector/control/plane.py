@@ -27,6 +27,7 @@ from connector.control.console import site
 from connector.control.console.pages import ROOT
 from connector.control.domain.clock import Clock
 from connector.control.engine.background import Background
+from connector.control.engine.drills import DrillMonitor
 from connector.control.engine.instances import Ask, InstanceContact, Tell, ask_instance, tell_instance
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.engine.runner import Runner
@@ -105,10 +106,18 @@ def run(
         steps = Steps(store, provider, vault, meet, ask, tell)
         background = Background()
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
+        drill_monitor = DrillMonitor(store, provider.drills)
+        stack.callback(drill_monitor.close)
+        monitors = [
+            appliance_monitor.look,
+            Scheduler(store, steps, background).look,
+            CohortMonitor(store).look,
+            drill_monitor.look,
+        ]
         runner = Runner(
             store,
             lambda: _engine(options, store, steps),
-            [appliance_monitor.look, Scheduler(store, steps, background).look, CohortMonitor(store).look],
+            monitors,
             fenced=_fenced,
             held=restore_detector.look,
             interval=options.interval,

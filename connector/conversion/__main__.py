@@ -1,5 +1,7 @@
 """Converts an image and starts a copy of it, as a child process: a request on standard input, one line of JSON as the answer.
 
+A drill answers with several lines (`drill_child`).
+
 It ends when its standard input does, and with it everything that it has started.
 """
 
@@ -16,7 +18,7 @@ from typing import Any
 from connector import child
 from connector.cloud import machine_files
 from connector.cloud.machine_files import CONVERSION, CONVERTED
-from connector.conversion import conversion
+from connector.conversion import conversion, drill_child
 from connector.conversion.boot_check import boot_check
 from connector.conversion.conversion import GuestImage
 from connector.conversion.guest_disks import require_guestfs
@@ -32,6 +34,8 @@ def main() -> None:
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
     try:
         child.report_ready(_answer(request))
+        if isinstance(asked := request.get("drill"), dict):
+            drill_child.serve(asked, child.report_ready)
     except ConnectorError as failed:
         child.report_failure(failed)
 
@@ -84,3 +88,4 @@ def _started(directory: Path, machine: machine_files.MachineDescription) -> obje
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # the thread that reads standard input would make the interpreter's own end a crash

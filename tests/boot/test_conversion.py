@@ -6,12 +6,17 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from connector.cli.main import main
+from connector.cloud import machine_files
+from connector.cloud.drill_child import LocalDrills
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.cloud.provider import DrillRequest
 from connector.conversion.boot_check import BootReport, boot_check
 from connector.conversion.console import BootOutcome
 from connector.conversion.conversion import GuestImage, convert
@@ -79,6 +84,29 @@ def test_a_drill_of_a_converted_guest_leaves_nothing(
     assert document["conversion"]["changes"]
     assert digest(disk.read_bytes()) == before
     assert list(scratch.iterdir()) == []
+
+
+def test_a_drill_of_the_provider_starts_the_real_program(root: Path, tmp_path: Path) -> None:
+    image = tmp_path / "cloud" / "images" / "web"
+    image.mkdir(parents=True)
+    disk = guests.build(root, Guest(modules=VMWARE), image / "web.raw")
+    described = MachineDescription("web", (ImageDisk(disk.name, "raw", disk.stat().st_size),))
+    for name, content in machine_files.files(described, image).items():
+        (image / name).write_bytes(content)
+    before, said = digest(disk.read_bytes()), list[str]()
+    drills = LocalDrills(tmp_path / "cloud", "connector.conversion")
+    request = DrillRequest("d-1", str(image), "dhcp", timeout=1800.0, marker="^GUEST-UP .*")
+    outcome = drills.run(request, Event(), said.append)
+    assert outcome.report["boot"]["outcome"] == "marker"
+    assert outcome.report["conversion"]["changes"]
+    assert outcome.report["conversion_seconds"] > 0
+    assert set(outcome.kept) == {"console.log", "screen.png"}
+    assert b"GUEST-UP" in (drills.file(str(image), "console.log") or b"")
+    assert said[0] == "converting a copy"
+    assert digest(disk.read_bytes()) == before
+    assert not (tmp_path / "cloud" / "drills").exists()
+    planned = drills.run(replace(request, id="d-2", plan_only=True), Event(), said.append)
+    assert planned.report["conversion"] == outcome.report["conversion"]
 
 
 DHCP = r"/dev/vda3 failed=0 {card}=10\.0\.2\.15/24"

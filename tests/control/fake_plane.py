@@ -58,7 +58,9 @@ if __name__ == "__main__":
     try:
         run(
             options,
-            lambda _: LocalProvider(root / "store", "tests.control.fake_instance", order_image),
+            lambda _: LocalProvider(
+                root / "store", "tests.control.fake_instance", order_image, "tests.control.fake_conversion"
+            ),
             ask=ask,
             tell=tell,
         )

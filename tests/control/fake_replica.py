@@ -47,6 +47,10 @@ class Directory:
     def limits(self) -> TargetLimits:
         return TargetLimits(most_disks=5)
 
+    @property
+    def drills(self) -> None:
+        return None
+
     def check(self, placement: Placement) -> None:
         pass
 

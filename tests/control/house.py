@@ -16,6 +16,7 @@ from typing import Any
 from connector.cloud.provider import (
     INSTANCE_NAME,
     CloudResource,
+    Drills,
     Health,
     ImageRequest,
     Instance,
@@ -62,6 +63,7 @@ class Cloud:
     def __init__(self) -> None:
         self.features: tuple[str, ...] = ("image files", "conversion")
         self.billed = True
+        self.drills: Drills | None = None
         self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []

@@ -13,7 +13,7 @@ import pytest
 from connector.clients import signature
 from connector.clients.refusal import kind_of
 from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
-from connector.control.domain.entities import AccessKey, AccessToken, Role
+from connector.control.domain.entities import AccessKey, AccessToken, Drill, Role
 from connector.control.domain.refusals import UnknownObject
 from connector.control.smc import api
 from connector.control.smc.authenticator import Authenticator
@@ -39,6 +39,7 @@ LISTS = {
     "ListAccessTokens": ("AccessTokens", "AccessToken", "AccessTokenId", "token"),
     "DescribeWorkgroups": ("Workgroups", "Workgroup", "WorkgroupId", "group"),
     "DescribeReplicationJobProgress": ("ReplicationJobs", "ReplicationJob", "JobId", "job"),
+    "DescribeReplicationJobDrills": ("Drills", "Drill", "JobId", "job"),
     "DescribeSourceServerFindings": ("SourceServers", "SourceServer", "SourceId", "source"),
     "DescribeMigrationAppliances": ("Appliances", "Appliance", "ApplianceId", "appliance"),
 }
@@ -57,6 +58,8 @@ class Tenant:
         (self.source,) = house.register(f"of-{name}", by=store.appliances.get(self.appliance))
         rhythm = {"run_once": False, "frequency": 12, "max_images": 3}
         self.job = house.service.create(NewJob(self.source, f"job-{name}", **rhythm)).id  # type: ignore[arg-type]
+        about = ("m-1", name, "cloud:x", 1, False, "none", False, 600.0, "", house.clock(), "AK1")
+        store.drills.ask(Drill(f"d-{name}", self.job, *about))
 
     @staticmethod
     def _enrol(house: House, name: str, token: AccessToken) -> str:

@@ -86,6 +86,10 @@ class AlibabaProvider:
     def limits(self) -> TargetLimits:
         return LIMITS
 
+    @property
+    def drills(self) -> None:
+        return None
+
     def check(self, placement: Placement) -> None:
         """Refuse types that this region does not offer now (X4), and networks that do not fit together."""
         if placement.region not in ("", self._settings.region):

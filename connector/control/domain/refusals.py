@@ -34,6 +34,8 @@ class RefusalCode(StrEnum):
     APPLIANCE_TAKEN = "MigrationAppliance.InOtherWorkgroup"
     APPLIANCE_UNKNOWN = "MigrationAppliance.NotFound"
     KEY_UNKNOWN = "AccessKey.NotFound"
+    IMAGE_UNKNOWN = "ReplicationJobImage.NotFound"
+    DRILL_UNKNOWN = "ReplicationJobDrill.NotFound"
     NOT_RESTORED = "ControlPlane.NotRestored"
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from connector.cloud.provider import (
     CloudResource,
+    Drills,
     Health,
     ImageRequest,
     Instance,
@@ -97,6 +98,11 @@ class Steps:
     def billed(self) -> bool:
         """Whether what the provider makes costs money."""
         return self._provider.billed
+
+    @property
+    def drills(self) -> Drills | None:
+        """Drills of the target's images; None if it offers none."""
+        return self._provider.drills
 
     def check(
         self, fields: Mapping[str, Any], region: str, source: Source, left_out: Collection[int]

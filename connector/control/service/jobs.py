@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.clients.heartbeat import SILENCE
 from connector.cloud import licences
-from connector.cloud.provider import Health
+from connector.cloud.provider import Drills, Health
 from connector.control.domain import evidence_check, findings
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.definition import PARAMETERS, shown
@@ -60,6 +60,11 @@ class JobService:
     def billed(self) -> bool:
         """Whether the target costs money."""
         return self._steps.billed
+
+    @property
+    def drills(self) -> Drills | None:
+        """Drills of the target's images; None if it offers none."""
+        return self._steps.drills
 
     def create(self, new_job: NewJob) -> Job:
         """Create a job in Ready. Raises `Ineligible` if a finding blocks the source, `OutOfRange` for unsupported fields.

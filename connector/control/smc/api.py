@@ -10,6 +10,7 @@ from connector.control.smc.applications import ApplicationOperations
 from connector.control.smc.authenticator import Authenticator
 from connector.control.smc.control_plane import ControlPlaneOperations
 from connector.control.smc.dispatcher import OperationDispatcher
+from connector.control.smc.drills import DrillOperations
 from connector.control.smc.endpoint import ApiEndpoint
 from connector.control.smc.enrolment import AuthorityOperations, TokenOperations
 from connector.control.smc.extensions import ExtensionOperations
@@ -30,6 +31,7 @@ def operations(service: JobService) -> tuple[Operation, ...]:
         *WorkgroupOperations(service.store).table(),
         *TagOperations(service.store).table(),
         *ExtensionOperations(service).table(),
+        *DrillOperations(service).table(),
         *ApplicationOperations(service).table(),
         *AuthorityOperations(service).table(),
         *ControlPlaneOperations(service).table(),

@@ -76,6 +76,10 @@ CODES: Final = (
     ErrorCode("SourceServerName.Duplicate", 400, "another source has this name", "choose another name"),
     ErrorCode("ReplicationJob.NotFound", 404, "no such job", "list the jobs", documented=False),
     ErrorCode("ReplicationJob.InvalidStatus", 400, "the job's status does not allow this", "see the message"),
+    ErrorCode(
+        "ReplicationJobImage.NotFound", 404, "the job has no image yet", "let its first run finish", documented=False
+    ),
+    ErrorCode("ReplicationJobDrill.NotFound", 404, "no such drill, or no such file", "list its drills", documented=False),
     ErrorCode("ReplicationJobName.Duplicate", 400, "another job has this name", "choose another name"),
     ErrorCode("ReplicationJobDataDiskIndex.Invalid", 400, "the source has no such data disk", "list its disks"),
     ErrorCode("DataDisk.DuplicateIndex", 400, "a data disk is listed twice", "list each disk once"),

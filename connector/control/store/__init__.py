@@ -10,6 +10,7 @@ from connector.control.store.applications import ApplicationStore
 from connector.control.store.audit import Audit
 from connector.control.store.cutovers import Cutovers
 from connector.control.store.database import Database
+from connector.control.store.drills import DrillStore
 from connector.control.store.epochs import Epochs
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.groups import Workgroups
@@ -52,6 +53,7 @@ class Store:
         self.appliances = Appliances(self._database)
         self.measured = Measured(self._database)
         self.resources = TrackedResources(self._database)
+        self.drills = DrillStore(self._database)
         self.cutovers = Cutovers(self._database)
         self.applications = ApplicationStore(self._database)
         self.removal = Removal(self._database)

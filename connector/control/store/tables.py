@@ -287,6 +287,35 @@ images: Final = Table(
     Column("completed", Float, nullable=True),  # when it was ready
 )
 
+drills: Final = Table(
+    "drills",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("image_id", _ID, nullable=False),
+    Column("image_name", String(200), nullable=False),
+    Column("location", Text, nullable=False),  # of the image, in the provider's form
+    Column("run_number", Integer, nullable=False),
+    Column("plan_only", Boolean, nullable=False),
+    Column("network", String(20), nullable=False),
+    Column("new_macs", Boolean, nullable=False),
+    Column("timeout", Float, nullable=False),
+    Column("marker", Text, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("asked_by", String(80), nullable=False),
+    Column("state", String(20), nullable=False, index=True),
+    Column("stop", Boolean, nullable=False),
+    Column("started", Float, nullable=True),
+    Column("ended", Float, nullable=True),
+    Column("phase", Text, nullable=False),
+    Column("boots", Boolean, nullable=True),
+    Column("report", JSON(none_as_null=True), nullable=True),
+    Column(
+        "kept", JSON, nullable=False
+    ),  # SHA-256 and bytes of console log and screenshot, which are beside the image
+    Column("error", JSON(none_as_null=True), nullable=True),
+)
+
 evidence: Final = Table(
     "evidence",
     metadata,

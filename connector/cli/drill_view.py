@@ -1,0 +1,65 @@
+"""What a conversion changes and how far a start came, as lines for people. Both are taken as the reports have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connector import amounts
+from connector.cli import tables
+from connector.clients.smc import Json
+from connector.names import visible
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("asked", lambda row: row.get("AskedTime")),
+    ("image", lambda row: row.get("ImageName")),
+    ("what", lambda row: "plan" if row.get("PlanOnly") else "drill"),
+    ("network", lambda row: row.get("Network")),
+    ("result", lambda row: result(row)),
+)
+
+
+def plan_lines(conversion: Mapping[str, Any]) -> list[str]:
+    """The plan of a conversion."""
+    lines = [f"{row.get('path')}: {row.get('why')}" for row in conversion.get("changes") or ()]
+    lines += [
+        f"{row.get('path')}: removed, {amounts.size(int(row.get('bytes') or 0))}"
+        for row in conversion.get("removed") or ()
+    ]
+    lines = lines or ["nothing has to change"]
+    lines += [f"note: {note}" for note in conversion.get("notes") or ()]
+    return [visible(str(conversion.get("system"))), *(f"  {visible(line)}" for line in lines)]
+
+
+def boot_lines(boot: Mapping[str, Any]) -> list[str]:
+    """How far a start came."""
+    verb = "boots" if boot["boots"] else "does not boot"
+    lines = [f"{verb}: {boot['outcome']} after {boot['seconds']:.0f} s ({boot['accelerator']})"]
+    lines += [f"  {name:8} {boot[name]}" for name in ("host", "kernel", "address") if boot.get(name)]
+    lines += [f"  failed   {unit}" for unit in boot.get("failed_units") or ()]
+    lines += [f"  kept     {boot[name]}" for name in ("console", "screen") if boot.get(name)]
+    return [visible_line(line) for line in lines]
+
+
+def visible_line(line: str) -> str:
+    """A line without what controls a terminal; its blanks stay."""
+    return line if line.isprintable() else visible(line)
+
+
+def result(row: Json) -> str:
+    """How a drill of the API stands, in a few words."""
+    state = str(row.get("State"))
+    if row.get("Verdict"):
+        reason = f" ({row['Reason']})" if row.get("Reason") else ""
+        return f"{row['Verdict']}: {row.get('Outcome')}{reason}"
+    if state == "Done":
+        return "done"
+    why = row.get("ErrorReason") or row.get("Phase")
+    return f"{state.lower()}: {why}" if why else state.lower()
+
+
+def report(row: Json) -> Json:
+    """The report of a drill of the API; empty if there is none."""
+    found = json.loads(row.get("Report") or "{}")
+    return found if isinstance(found, dict) else {}

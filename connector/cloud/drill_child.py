@@ -1,0 +1,207 @@
+"""Drills of the local provider: a child process converts a copy of an image and starts it. The image itself is only read.
+
+All that a drill writes is in one directory, which goes with it, or with the next start of the provider when both were killed.
+Only what it keeps is moved beside the image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any, Final
+
+from connector import child, private
+from connector.child import Child
+from connector.cloud import machine_files
+from connector.cloud.provider import DRILL_FILES, DrillOutcome, DrillRequest
+from connector.errors import BadInput, Interrupted, NotFound, TargetFailed, from_json
+from connector.files import move
+from connector.names import visible
+
+KEPT: Final = "drill"  # the directory below an image's
+LONGEST: Final = (
+    8 * 3600.0
+)  # seconds for a whole drill: an emulated conversion, and two starts of the longest timeout
+_START: Final = 60.0  # seconds until the child must have looked for its tools
+_STOP: Final = 5.0
+_LOOK: Final = 0.5
+_LARGEST_FILE: Final = 16 << 20  # bytes of a file that is kept
+_PLACES: Final = {"console": "console.log", "screen": "screen.png"}  # fields of a report, and their files
+_MOST_REPORT: Final = 1 << 20  # characters of a report that is kept
+
+
+class LocalDrills:
+    """Drills of the images below `root`, one at a time. `module`: the program that converts and starts."""
+
+    def __init__(self, root: Path, module: str) -> None:
+        self._images = root / "images"
+        self._home = root / "drills"
+        self._module = module
+        self._longest = LONGEST
+        shutil.rmtree(self._home, ignore_errors=True)  # of a process that was killed
+
+    def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
+        directory = self._image(request.location)
+        if machine_files.read(directory) is None:
+            raise BadInput(f"has no {machine_files.NAME}", on=str(directory))
+        shutil.rmtree(self._home, ignore_errors=True)
+        private.directory(self._home)
+        scratch = self._home / request.id
+        try:
+            scratch.mkdir(mode=0o700)
+            report = self._report(directory, request, scratch, halt, say)
+            if (boot := report.get("boot")) is None:
+                return DrillOutcome(report, {})
+            kept = _keep(scratch / KEPT, directory / KEPT)
+            places = {
+                key: str(directory / KEPT / name) if name in kept else None for key, name in _PLACES.items()
+            }
+            return DrillOutcome({**report, "boot": boot | places}, kept)
+        except OSError as error:
+            raise TargetFailed(
+                f"cannot use this directory: {error.strerror}",
+                on=str(error.filename or directory),
+                remedy="check space and permissions, then repeat the drill",
+            ) from error
+        finally:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    def file(self, location: str, name: str) -> bytes | None:
+        return _content(self._image(location) / KEPT / name) if name in DRILL_FILES else None
+
+    def _image(self, location: str) -> Path:
+        directory = Path(location)
+        if directory.parent != self._images or not directory.is_dir():
+            raise NotFound("the image is not here any more", on=directory.name, remedy="run the job again")
+        return directory
+
+    def _report(
+        self,
+        directory: Path,
+        request: DrillRequest,
+        scratch: Path,
+        halt: Event,
+        say: Callable[[str], None],
+    ) -> Mapping[str, Any]:
+        order = {
+            "directory": str(directory),
+            "scratch": str(scratch),
+            "keep": str(scratch / KEPT),
+            "network": request.network,
+            "plan_only": request.plan_only,
+            "new_macs": request.new_macs,
+            "timeout": request.timeout,
+            "marker": request.marker,
+        }
+        name = f"drill of {directory.name}"
+        with child.start(self._module, name=name, configuration={"drill": order}, timeout=_START) as process:
+            try:
+                return _checked(_result(process, self._longest, halt, say), name, request.plan_only)
+            finally:
+                process.stop(_STOP)
+
+
+def _result(process: Child, longest: float, halt: Event, say: Callable[[str], None]) -> object:
+    """What the child answers at its end."""
+    deadline = time.monotonic() + longest
+    while time.monotonic() < deadline:
+        if halt.is_set():
+            raise Interrupted("it was stopped", on=process.name, remedy="repeat it")
+        line = process.line(_LOOK)
+        if line is None:
+            continue
+        if not line:
+            raise _broken("the program that converts and starts has ended without a result", process.name)
+        message = _message(line, process.name)
+        if "error" in message:
+            raise from_json(message, TargetFailed)
+        if "result" in message:
+            return message["result"]
+        say(visible(str(message.get("progress")))[:400])
+    raise _broken(f"it did not end within {longest:.0f} s", process.name)
+
+
+def _message(line: bytes, name: str) -> Mapping[str, Any]:
+    try:
+        message = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise _broken("the program that converts and starts wrote what is no message", name)
+    return message
+
+
+def _checked(report: object, name: str, plan_only: bool) -> Mapping[str, Any]:
+    """The report, if it has the form of one."""
+    if not isinstance(report, dict):
+        raise _broken("the program that converts and starts answered what is no report", name)
+    boot, conversion = report.get("boot"), report.get("conversion")
+    has_boot = boot is None if plan_only else isinstance(boot, dict) and isinstance(boot.get("boots"), bool)
+    if not has_boot or not (conversion is None or isinstance(conversion, dict)):
+        raise _broken("the program that converts and starts answered what is no report", name)
+    if len(json.dumps(report)) > _MOST_REPORT and conversion:
+        note = f"{len(conversion.get('changes') or ())} changes: too many to be kept here"
+        report = report | {"conversion": conversion | {"changes": [], "removed": [], "notes": [note]}}
+    return dict(_storable(report))
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity: no database takes them
+
+
+def _storable(value: Any) -> Any:
+    """A value of JSON without what no database takes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return value
+
+
+def _broken(why: str, name: str) -> TargetFailed:
+    return TargetFailed(why, on=name, remedy="repeat it; see the control plane's log", retryable=True)
+
+
+def _keep(made: Path, place: Path) -> dict[str, dict[str, object]]:
+    """Move what a start kept to `place`, instead of what the drill before kept; answer the digests."""
+    if not made.is_dir():
+        return {}
+    for other in made.iterdir():
+        if other.name in DRILL_FILES and not other.is_symlink():
+            other.chmod(0o600)
+        else:
+            other.unlink()
+    former = place.with_name(f".{place.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if place.exists():
+        move(place, former)
+    move(made, place)
+    shutil.rmtree(former, ignore_errors=True)
+    contents = {name: _content(place / name) for name in DRILL_FILES}
+    return {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in contents.items()
+        if content is not None
+    }
+
+
+def _content(path: Path) -> bytes | None:
+    """A file that is kept; None if there is none, or it is none of ours."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(handle, "rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    return content if len(content) <= _LARGEST_FILE else None
