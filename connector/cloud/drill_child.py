@@ -34,6 +34,8 @@ _STOP: Final = 5.0
 _LOOK: Final = 0.5
 _LARGEST_FILE: Final = 16 << 20  # bytes of a file that is kept
 _PLACES: Final = {"console": "console.log", "screen": "screen.png"}  # fields of a report, and their files
+_LISTS: Final = ("changes", "removed", "notes")  # of a conversion; the items of the first two are objects
+_BOOT: Final = {"boots": bool, "outcome": str, "seconds": int | float, "accelerator": str}
 _MOST_REPORT: Final = 1 << 20  # characters of a report that is kept
 
 
@@ -140,16 +142,27 @@ def _message(line: bytes, name: str) -> Mapping[str, Any]:
 
 def _checked(report: object, name: str, plan_only: bool) -> Mapping[str, Any]:
     """The report, if it has the form of one."""
-    if not isinstance(report, dict):
+    if not isinstance(report, dict) or not _is_sound(report, plan_only):
         raise _broken("the program that converts and starts answered what is no report", name)
-    boot, conversion = report.get("boot"), report.get("conversion")
-    has_boot = boot is None if plan_only else isinstance(boot, dict) and isinstance(boot.get("boots"), bool)
-    if not has_boot or not (conversion is None or isinstance(conversion, dict)):
-        raise _broken("the program that converts and starts answered what is no report", name)
+    conversion = report.get("conversion")
     if len(json.dumps(report)) > _MOST_REPORT and conversion:
         note = f"{len(conversion.get('changes') or ())} changes: too many to be kept here"
         report = report | {"conversion": conversion | {"changes": [], "removed": [], "notes": [note]}}
     return dict(_storable(report))
+
+
+def _is_sound(report: Mapping[str, Any], plan_only: bool) -> bool:
+    """Whether people can be shown it."""
+    boot, conversion = report.get("boot"), report.get("conversion")
+    if conversion is not None:
+        lists = [conversion.get(key) for key in _LISTS] if isinstance(conversion, dict) else [None]
+        if not all(isinstance(rows, list) for rows in lists):
+            return False
+        if not all(isinstance(row, dict) for rows in lists[:2] for row in rows or ()):
+            return False
+    if plan_only:
+        return boot is None
+    return isinstance(boot, dict) and all(isinstance(boot.get(key), kind) for key, kind in _BOOT.items())
 
 
 def _no_number(word: str) -> None:

@@ -150,7 +150,14 @@ def _application(
             (agents.guard, agents.endpoints()),
         ],
         [
-            *site.routes(service.store, dispatcher, keys, options.grace, billed=service.billed),
+            *site.routes(
+                service.store,
+                dispatcher,
+                keys,
+                options.grace,
+                billed=service.billed,
+                drills=service.drills is not None,
+            ),
             smc.endpoint(dispatcher, keys).route(),
         ],
         exchange=restore_detector,

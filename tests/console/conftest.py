@@ -40,8 +40,12 @@ class Console:
     def process(self) -> Starlette:
         """One that serves it; there may be others."""
         dispatcher = smc.dispatcher(self.house.service)
+        target = {
+            "billed": self.house.service.billed,
+            "drills": self.house.service.drills is not None,
+        }
         return exchange.application(
-            [], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS, billed=self.house.service.billed)
+            [], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS, **target)
         )
 
     def visitor(self, role: Role | None = Role.ADMIN, address: str = "192.0.2.1") -> Visitor:

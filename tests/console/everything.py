@@ -36,6 +36,9 @@ class Everything:
                 for step in ("", "/confirmed")
             ),
             *(f"/console/jobs/{self.job}/{action.word}" for action in actions.ACTIONS),
+            f"/console/jobs/{self.job}/drill",
+            f"/console/jobs/{self.job}/plan-conversion",
+            f"/console/jobs/{self.job}/stop-drill",
             f"/console/jobs/{self.job}/modify",
             f"/console/jobs/{self.job}/disks",
             f"/console/sources/{self.source}/modify",

@@ -151,5 +151,7 @@ class Visitor:
                     self.cookies[found] = morsel.value
                     if morsel["max-age"] == "0":
                         del self.cookies[found]
-        text = b"".join(message.get("body", b"") for message in sent[1:]).decode()
+        text = b"".join(message.get("body", b"") for message in sent[1:]).decode(
+            "utf-8", "surrogateescape"
+        )  # a picture is no text
         return Answer(sent[0]["status"], headers, text)

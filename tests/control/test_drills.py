@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 
-from connector.cloud.provider import DrillOutcome, DrillRequest
-from connector.control.domain.entities import Drill, DrillState
-from connector.control.engine.drills import DrillMonitor
-from connector.control.service.drills import DrillOptions, DrillService
+from connector.control.domain.entities import DrillState
 from connector.control.store.drills import KEPT
 from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 from tests.cloud.test_drill_child import runs
 from tests.control.conftest import Plane, Robot, machine
 from tests.control.fake_conversion import SECRET
 from tests.control.house import House
+from tests.control.rehearsals import Rehearsal
 from tests.waiting import eventually
 
 
@@ -187,55 +184,6 @@ def test_the_drill_of_a_deleted_job_ends(plane: Plane) -> None:
     plane.jobs.delete("web")
     for pid in pids:
         eventually(lambda pid=pid: not runs(pid), f"process {pid} is gone")
-
-
-class Pretended:
-    """Drills in memory. `fails`: what each does; `held` keeps one running."""
-
-    def __init__(self) -> None:
-        self.held, self.running, self.requests = Event(), Event(), list[DrillRequest]()
-        self.held.set()
-        self.fails: Exception | None = None
-
-    def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
-        self.requests.append(request)
-        self.running.set()
-        say("starting the copy")
-        self.held.wait()
-        if self.fails is not None:
-            raise self.fails
-        return DrillOutcome({"conversion": None, "refusal": "", "boot": {"boots": True}}, {})
-
-    def file(self, location: str, name: str) -> bytes | None:
-        return None
-
-
-class Rehearsal:
-    """A control plane without processes, and its drills."""
-
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.pretended = house.cloud.drills = Pretended()
-        self.monitor = DrillMonitor(house.store, house.cloud.drills)
-        self.service = DrillService(house.service)
-
-    def job(self, name: str = "web") -> str:
-        job = self.house.incremental(name)
-        self.house.service.start(job)
-        self.house.run(job)
-        return job
-
-    def ask(self, job: str, **options: Any) -> Drill:
-        self.house.clock.advance(1.0)
-        return self.service.start(job, DrillOptions(**options), "AK1")
-
-    def done(self, job: str) -> Drill:
-        def look() -> Drill | None:
-            self.monitor.look()
-            drill = self.house.store.drills.of([job])[0]
-            return None if drill.state.is_open else drill
-
-        return eventually(look, "the drill has ended")
 
 
 @pytest.fixture

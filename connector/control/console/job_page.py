@@ -11,7 +11,7 @@ from typing import Final
 from connector.control.console import figures
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.pages import Download, PageRequest, View
-from connector.control.domain.entities import JobImage, LogEntry, Run, Source, TrackedResource
+from connector.control.domain.entities import Drill, JobImage, LogEntry, Run, Source, TrackedResource
 from connector.control.store import Store
 from connector.errors import ConnectorError
 from connector.names import visible
@@ -93,6 +93,19 @@ class RunLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillDetails:
+    """What is known of rehearsals. `open`: it waits or runs. `newest`: the last one that has ended. `plan`: the last one with
+    the plan of a conversion. `offered`: the target does drills. `has_image`: there is an image to try.
+    """
+
+    open: Drill | None
+    newest: Drill | None
+    plan: Drill | None
+    offered: bool
+    has_image: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobDetails:
     """One job with its history. Runs, images and log are newest first. `source` may have been deleted."""
 
@@ -105,6 +118,7 @@ class JobDetails:
     stopping: bool
     billed: bool  # whether the target costs money
     out_of_date: frozenset[str]  # ids of the images of cutovers that were rolled back
+    drills: DrillDetails
 
     @property
     def bill(self) -> list[JobResource]:
@@ -120,10 +134,11 @@ class JobDetails:
 class JobDetailsReader:
     """Reads the details of jobs."""
 
-    def __init__(self, store: Store, *, billed: bool) -> None:
-        """`billed`: whether what the provider makes costs money."""
+    def __init__(self, store: Store, *, billed: bool, drills: bool) -> None:
+        """`billed`: whether what the provider makes costs money. `drills`: whether it does drills."""
         self._store = store
         self._billed = billed
+        self._offers_drills = drills
 
     def of(self, line: JobLine) -> JobDetails:
         """The details of this job."""
@@ -131,7 +146,10 @@ class JobDetailsReader:
         runs, images = store.runs.of(job.id)[::-1], store.resources.images(job.id)[::-1]
         source = store.sources.of(job)
         by_run = {image.run_id: image for image in images}
-        results = [(run.kind, by_run[run.id].id if run.id in by_run else "") for run in runs[::-1]]
+        outdated = rolled_back(
+            [(run.kind, by_run[run.id].id if run.id in by_run else "") for run in runs[::-1]],
+            cut_over=job.cutover,
+        )
         return JobDetails(
             line=line,
             source=source,
@@ -141,7 +159,19 @@ class JobDetailsReader:
             log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
             billed=self._billed,
-            out_of_date=rolled_back(results, cut_over=job.cutover),
+            out_of_date=outdated,
+            drills=self._drills(job.id, [image for image in images if image.id not in outdated]),
+        )
+
+    def _drills(self, job_id: str, images: Sequence[JobImage]) -> DrillDetails:
+        drills = self._store.drills.of([job_id])
+        ended = [drill for drill in drills if not drill.state.is_open]
+        return DrillDetails(
+            open=next((drill for drill in drills if drill.state.is_open), None),
+            newest=next((drill for drill in ended if not drill.plan_only), None),
+            plan=next((drill for drill in ended if drill.report and drill.report.get("conversion")), None),
+            offered=self._offers_drills,
+            has_image=any(image.ready and not image.removed for image in images),
         )
 
 

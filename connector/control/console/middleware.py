@@ -24,6 +24,7 @@ from connector.control.console.pages import (
     Form,
     Page,
     PageRequest,
+    Picture,
     Redirect,
     See,
     View,
@@ -61,6 +62,9 @@ _FAILED: Final = """<!doctype html>
 SAID: Final = {
     "created": "The job is created. It starts when you start it, or at its scheduled time.",
     **{action.word: action.done for action in actions.ACTIONS},
+    "drill": "The rehearsal is asked for. The source is not touched.",
+    "plan-conversion": "The plan is asked for. Nothing is started.",
+    "stop-drill": "The rehearsal is being stopped.",
     "changed": "The change is saved.",
     "removed": "The source is being removed. A rescan registers its machine as a new source.",
     "made": "The workgroup is made.",
@@ -119,7 +123,7 @@ class PageDispatcher:
         try:
             _sound(request.query, request.path)
             answer = show(request)
-            return _sent(answer) if isinstance(answer, Download) else self._written(http, request, answer)
+            return self._written(http, request, answer) if isinstance(answer, Page) else _sent(answer)
         except (Denied, ConnectorError) as refused:
             return self._refused(http, request, as_denied(refused))
 
@@ -256,8 +260,10 @@ def as_denied(refused: Denied | ConnectorError) -> Denied:
     return denied
 
 
-def _sent(file: Download) -> Response:
-    """The answer that makes a browser save the file instead of showing it."""
+def _sent(file: Download | Picture) -> Response:
+    """A picture, or the answer that makes a browser save a file instead of showing it."""
+    if isinstance(file, Picture):
+        return with_headers(Response(file.content, media_type="image/png"))
     headers = {"content-disposition": f'attachment; filename="{file.name}"'}
     return with_headers(StreamingResponse(file.pieces, media_type="text/plain", headers=headers))
 

@@ -58,6 +58,13 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that a page shows, as PNG."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """The change is done, and the browser goes on to `to`, one of our own addresses."""
 
@@ -65,13 +72,13 @@ class Redirect:
 
 
 Show = Callable[[PageRequest], Page]
-See = Callable[[PageRequest], Page | Download]
+See = Callable[[PageRequest], Page | Download | Picture]
 Do = Callable[[PageRequest], Page | Redirect]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page that shows something, or a download."""
+    """A page that shows something, a picture on it, or a download."""
 
     path: str
     show: See

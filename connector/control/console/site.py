@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from connector.control.console.administration import AppliancePages, AuditPages, CodePages
 from connector.control.console.bulk import BulkPages
+from connector.control.console.drills import DrillPages
 from connector.control.console.groups import GroupPages
 from connector.control.console.job_lines import JobLines
 from connector.control.console.job_page import JobDetailsReader, JobLogs
@@ -36,18 +37,20 @@ def routes(
     templates: Templates | None = None,
     *,
     billed: bool = True,
+    drills: bool = False,
 ) -> list[BaseRoute]:
     """The routes under `/console`, and the redirect from `/`. They must come before the public API.
 
     Changes go through `dispatcher`. `grace`: how long an appliance may be silent. `templates` can be shared.
-    `billed`: whether what the provider makes costs money.
+    `billed`: whether what the provider makes costs money. `drills`: whether it does drills.
     """
     templates = templates or Templates()
     authenticator = SessionAuthenticator(store, keys, LoginThrottle())
     lines = JobLines(store)
-    watching = Watching(store, lines, JobDetailsReader(store, billed=billed), templates)
+    watching = Watching(store, lines, JobDetailsReader(store, billed=billed, drills=drills), templates)
     jobs = JobPages(store, dispatcher, lines, watching)
     changing = (
+        DrillPages(dispatcher, jobs.one),  # before those of jobs, which take every word for an action
         jobs,
         SourcePages(store, dispatcher),
         NewJobPages(store, dispatcher),

@@ -24,7 +24,7 @@ COUNTS: Final = "counts"
 DOWN: Final = "down"
 
 #: The parts of a job's page; each is a template of this name.
-SHEET_PARTS: Final = ("state", "actions", "progress", "runs", "images", "resources", "log")
+SHEET_PARTS: Final = ("state", "actions", "progress", "runs", "images", "drill", "resources", "log")
 
 _ORDER: Final = (
     JobStatus.RUNNING,
