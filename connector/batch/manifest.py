@@ -150,6 +150,15 @@ class ReplicationSection(ManifestPart):
     checksum: bool | None = Field(default=None, description="Compare checksums while transferring.")
 
 
+class DrillSection(ManifestPart):
+    """How a machine's cutover is rehearsed."""
+
+    network: Literal["none", "dhcp", "keep"] | None = Field(
+        default=None,
+        description="Network of the copy: `dhcp`, `keep`, or `none` to leave it as it is. Default: as `conversion` says.",
+    )
+
+
 if TYPE_CHECKING:
 
     class JobKeys(ManifestPart):
@@ -174,6 +183,10 @@ class Choices(JobKeys):
         default=None,
         description=f"Life of a job from its creation, {bounds.words(bounds.DAYS_VALID, 'd')};"
         f" the control plane's default is {bounds.DEFAULT_DAYS_VALID}d.",
+    )
+    drill: DrillSection | bool | None = Field(
+        default=None,
+        description="`true`, or how: `batch drill` converts and starts a copy of its newest image. Absent: it is not tried.",
     )
     labels: Labels = Field(default={}, description="Tags of the jobs, besides those of the wave.")
 

@@ -133,12 +133,25 @@ class Passed:
     digests: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DrillView:
+    """A drill of a job. `open`: it waits or runs. `boots`: None unless a copy was started to its end. `text`: how it stands."""
+
+    id: str
+    job: str
+    image: str
+    open: bool
+    boots: bool | None
+    text: str
+    ended: str  # ISO 8601 in UTC; empty: not yet
+
+
 class Plane(Protocol):
     """The control plane. Several threads may call it at once. Errors are `ConnectorError`s of the control plane.
 
     A change is durable when the call returns. `create` with the same ClientToken answers the same job. `unite` makes
     jobs one application, by their ranks. `cut_over_all` begins the cutover of all of them, or of none. `settled`: nothing
-    of the application runs, and nothing is about to be rolled back.
+    of the application runs, and nothing is about to be rolled back. `drills`: the last drill of each job that has one.
     """
 
     def sources(self) -> Sequence[SourceView]: ...
@@ -146,6 +159,8 @@ class Plane(Protocol):
     def jobs_by_id(self, ids: Sequence[str]) -> Sequence[JobView]: ...
     def passes(self, job: str) -> Sequence[Passed]: ...
     def image_files(self, job: str) -> Mapping[str, str]: ...
+    def drills(self, ids: Sequence[str]) -> Mapping[str, DrillView]: ...
+    def start_drill(self, job: str, network: str) -> DrillView: ...
     def create(self, parameters: Parameters) -> str: ...
     def modify(self, job: str, parameters: Parameters) -> None: ...
     def leave_out(self, job: str, disk_keys: Sequence[int]) -> None: ...

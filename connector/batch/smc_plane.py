@@ -16,6 +16,7 @@ from connector.batch.plane import (
     LEFT_OUT,
     WAVE,
     BlockingFinding,
+    DrillView,
     JobView,
     Parameters,
     Passed,
@@ -25,7 +26,7 @@ from connector.batch.plane import (
 )
 from connector.errors import BadInput
 from connector.model import PowerState, Severity
-from connector.specification import source_down
+from connector.specification import drill_words, source_down
 from connector.specification.fields import JOB_FIELDS
 
 PAGE: Final = 50
@@ -95,6 +96,20 @@ class SmcPlane:
         rows = [row for row in _rows(page, "Resources", "Resource") if row.get("ImageId")]
         return {str(row["ImageId"]): _image_place(row) for row in rows}
 
+    def drills(self, ids: Sequence[str]) -> Mapping[str, DrillView]:
+        """The last drill of each of these jobs that has one, by job; not those that only planned."""
+        about = {"LastOnly": True, "PlanOnly": False}
+        try:
+            pages = [self._call("DescribeReplicationJobDrills", JobId=part, **about) for part in _parts(ids)]
+        except BadInput:  # no such extension
+            return {}
+        rows = [row for page in pages for row in _rows(page, "Drills", "Drill")]
+        return {str(row["JobId"]): _drill(row) for row in rows}
+
+    def start_drill(self, job: str, network: str) -> DrillView:
+        """Ask for a drill. `network`: empty means as the job says."""
+        return _drill(self._call("StartReplicationJobDrill", JobId=job, Network=network or None))
+
     def create(self, parameters: Parameters) -> str:
         return str(self._call("CreateReplicationJob", **parameters)["JobId"])
 
@@ -160,6 +175,18 @@ def _parts(ids: Sequence[str]) -> list[list[str]]:
 
 def _rows(page: Json, plural: str, singular: str) -> list[Any]:
     return list((page.get(plural) or {}).get(singular) or [])
+
+
+def _drill(row: Json) -> DrillView:
+    return DrillView(
+        id=str(row["DrillId"]),
+        job=str(row["JobId"]),
+        image=str(row["ImageName"]),
+        open=row["State"] in drill_words.OPEN,
+        boots=row["Verdict"] == "boots" if row["Verdict"] else None,
+        text=drill_words.result(row),
+        ended=str(row["EndTime"]),
+    )
 
 
 def _image_place(row: Json) -> str:

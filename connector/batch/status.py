@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from connector.batch import earlier
-from connector.batch.plane import JobView, SourceView
+from connector.batch.plane import DrillView, JobView, SourceView
 from connector.batch.resolve import ResolvedMachine
 
 MISSING = "missing"  # there is no job
@@ -33,6 +33,7 @@ class MachineStatus:
     note: str  # why it waits, or what failed
     starts: str = ""  # when it begins by itself; ISO 8601
     name: str = ""  # of the job
+    drill: str = ""  # its last drill, and when that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ def status(
     sources: Sequence[SourceView],
     placements: Sequence[ResolvedMachine] = (),
     elsewhere: Mapping[str, JobView] = MappingProxyType({}),
+    drills: Mapping[str, DrillView] = MappingProxyType({}),
 ) -> WaveStatus:
     """The status, in the order of groups and names. Of several jobs of one machine, `counting` decides which one counts.
 
     `placements`: the machines of the manifest; those without a job are shown as missing.
-    `elsewhere`: see `earlier.finished_elsewhere`.
+    `elsewhere`: see `earlier.finished_elsewhere`. `drills`: the last drill of each job, by job.
     """
+    asked_for = {placement.source.id for placement in placements if placement.choices.drill}
     names = {source.id: source.name for source in sources}
     job_of = counting(jobs)
     rows = [
@@ -89,6 +92,7 @@ def status(
             _note(job),
             _starts(job),
             job.name,
+            _drill(drills.get(job.id), is_wanted=job.source in asked_for),
         )
         for job in job_of.values()
     ]
@@ -105,6 +109,12 @@ def _note(job: JobView) -> str:
     starts = _starts(job)
     note = "; ".join(filter(None, (job.down, back, job.error or job.waiting)))
     return note or (f"begins at {starts}" if starts else "")
+
+
+def _drill(drill: DrillView | None, *, is_wanted: bool) -> str:
+    if drill is None:
+        return "none so far" if is_wanted else ""
+    return f"{drill.text}, {drill.ended}" if drill.ended else drill.text
 
 
 def _missing(placement: ResolvedMachine, finished: JobView | None) -> MachineStatus:

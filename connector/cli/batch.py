@@ -21,6 +21,7 @@ from connector.batch.apply import Applied, Apply
 from connector.batch.begin import begin
 from connector.batch.cutover import CutOver, CutoverResult
 from connector.batch.document import MAX_BYTES
+from connector.batch.drills import drill_all, wanted
 from connector.batch.earlier import finished_elsewhere
 from connector.batch.hooks import HookRunner
 from connector.batch.manifest import Happening, Phase
@@ -40,7 +41,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.tables import plain
 from connector.clients.smc import SmcClient
-from connector.errors import BadInput, Conflict, ControlFailed, NotFound
+from connector.errors import BadInput, BootFailed, Conflict, ControlFailed, NotFound
 from connector.outages import Silence
 
 REFUSED: Final = 2  # exit code when a manifest has problems
@@ -61,6 +62,7 @@ def batch() -> None:
     connector batch apply    w1.yaml        make the control plane equal to the manifest
     connector batch start    w1.yaml        start the jobs that do not start by themselves
     connector batch status   w1.yaml --watch
+    connector batch drill    w1.yaml        rehearse the cutovers, without touching a source
     connector batch cutover  w1.yaml        inside its window, group by group
     connector batch report   w1.yaml --html w1.html
     """
@@ -163,13 +165,14 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
                 try:
                     jobs = plane.jobs(wave.name)
                     elsewhere = finished_elsewhere(plane, placements, jobs)
+                    drills = plane.drills([job.id for job in jobs])
                     silence.heard()
                 except ControlFailed as silent:
                     if last is None:
                         raise
                     silence.bear(silent)
                     continue
-                now = status(wave.name, jobs, sources, placements, elsewhere)
+                now = status(wave.name, jobs, sources, placements, elsewhere, drills)
                 if now != last:
                     view.print_status(now, as_json, last)
                 last = now
@@ -196,6 +199,40 @@ def start(client: SmcClient, file: Path, as_json: bool) -> None:
             started = begin(plane, wave.name, say)
     view.print_begun(wave.name, started, as_json)
     if started.failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+@batch.command()
+@_FILE
+@with_client
+@JSON
+def drill(client: SmcClient, file: Path, as_json: bool) -> None:
+    """Rehearse the cutover of each machine with `drill` in the manifest, one after the other. No source is touched.
+
+    The control plane converts a copy of the machine's newest image, starts it and throws it away. When the command is
+    interrupted, the drill under way goes on.
+
+    \b
+    connector batch drill wave.yaml
+
+    \b
+    Exit codes: 0 all boot; 13 one does not; 12 one could not be tried.
+    """
+    with _told(as_json), watching.left_alone("the drill"):
+        wave = _wave(file)
+        with _plane(client) as plane:
+            resolved = resolve(wave, plane.sources())
+            view.print_problems(wave.file, resolved.problems, "warning: ")
+            drills = wanted(resolved.placements, plane.jobs(wave.name))
+            if not drills:
+                raise NotFound(
+                    "no machine of the wave wants a drill", on=wave.name, remedy="write drill: true"
+                )
+            results = drill_all(plane, drills, _on_the_way, _pause)
+    view.print_drills(wave.name, results, as_json)
+    if any(result.boots is False for result in results):
+        raise click.exceptions.Exit(BootFailed.exit_code)
+    if any(result.boots is None for result in results):
         raise click.exceptions.Exit(FAILED)
 
 
@@ -397,6 +434,11 @@ def _told(as_json: bool) -> Iterator[None]:
 
 def _warn(line: str) -> None:
     click.echo(plain(f"warning: {line}"), err=True)
+
+
+def _on_the_way(machine: str, line: str) -> None:
+    """On standard error, so that it does not mix with the result."""
+    click.echo(plain(f"{machine}: {line}"), err=True)
 
 
 def _quiet(*_: str) -> None:

@@ -16,6 +16,7 @@ from connector import amounts
 from connector.batch.apply import Applied
 from connector.batch.begin import Begun
 from connector.batch.cutover import CutoverResult
+from connector.batch.drills import DrillResult
 from connector.batch.plan import JobChange, Step, WavePlan
 from connector.batch.problems import Problem
 from connector.batch.report import Report
@@ -113,9 +114,11 @@ def print_status(status: WaveStatus, as_json: bool, last: WaveStatus | None = No
         for line in filter(lambda line: line not in known, map(_status_line, status.rows)):
             click.echo(line)
         return
-    table = Table("machine", "group", "job", "state", "progress", "image", "note", box=None)
+    drills = ["drill"] if any(row.drill for row in status.rows) else []
+    table = Table("machine", "group", "job", "state", "progress", "image", *drills, "note", box=None)
     for row in status.rows:
-        cells = (row.machine, row.group, row.name, row.state, f"{row.progress:.0f} %", row.image, row.note)
+        cells = [row.machine, row.group, row.name, row.state, f"{row.progress:.0f} %", row.image]
+        cells += [row.drill, row.note] if drills else [row.note]
         table.add_row(*(Text(plain(cell)) for cell in cells))
     print_table(table)
     counts = ", ".join(f"{count} {name}" for name, count in status.counts.items())
@@ -127,6 +130,19 @@ def _status_line(row: MachineStatus) -> str:
     phase = row.state.rpartition("/")[2]
     progress = f" {row.progress:.0f} %" if row.status == "Running" else ""
     return plain(f"{row.machine}: {phase}{progress}" + (f", {row.note}" if row.note else ""))
+
+
+def print_drills(wave: str, results: Sequence[DrillResult], as_json: bool) -> None:
+    """Print a row for each machine that was rehearsed, and the count."""
+    if as_json:
+        click.echo(json.dumps({"wave": wave, "drills": [result.to_json() for result in results]}))
+        return
+    table = Table("machine", "group", "image", "result", box=None)
+    for row in results:
+        table.add_row(*(Text(plain(cell)) for cell in (row.machine, row.group, row.image, row.text)))
+    print_table(table)
+    boot = sum(result.boots is True for result in results)
+    click.echo(f"{wave}: {boot} of {len(results)} boot")
 
 
 def print_cutover(result: CutoverResult, as_json: bool) -> None:

@@ -26,9 +26,9 @@ from connector.errors import (
     from_json,
 )
 from connector.outages import Silence
+from connector.specification import drill_words
 
 PACE: Final = 1.0  # seconds between two looks
-_OPEN: Final = ("Waiting", "Running")
 
 
 def asked(client: SmcClient, job: Json, **options: Any) -> Json:
@@ -64,7 +64,7 @@ def tell(client: SmcClient, row: Json, report_to: Path | None, as_json: bool) ->
             click.echo(line)
     if row["Verdict"] != "boots":
         raise BootFailed(
-            f"does not boot: {drill_view.result(row).partition(': ')[2]}",
+            f"does not boot: {drill_words.result(row).partition(': ')[2]}",
             on=str(row["ImageName"]),
             remedy=f"see {report_to}" if report_to else "say --report DIR to get its console and its screen",
         )
@@ -98,7 +98,7 @@ def _ended(client: SmcClient, job: Json, row: Json) -> Json:
         if (phase := _phase(row)) != said:
             said = phase
             _say(phase)
-        if row["State"] not in _OPEN:
+        if row["State"] not in drill_words.OPEN:
             return row
         time.sleep(PACE)
         try:

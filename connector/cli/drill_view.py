@@ -10,13 +10,14 @@ from connector import amounts
 from connector.cli import tables
 from connector.clients.smc import Json
 from connector.names import visible
+from connector.specification import drill_words
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("asked", lambda row: row.get("AskedTime")),
     ("image", lambda row: row.get("ImageName")),
     ("what", lambda row: "plan" if row.get("PlanOnly") else "drill"),
     ("network", lambda row: row.get("Network")),
-    ("result", lambda row: result(row)),
+    ("result", drill_words.result),
 )
 
 
@@ -45,18 +46,6 @@ def boot_lines(boot: Mapping[str, Any]) -> list[str]:
 def visible_line(line: str) -> str:
     """A line without what controls a terminal; its blanks stay."""
     return line if line.isprintable() else visible(line)
-
-
-def result(row: Json) -> str:
-    """How a drill of the API stands, in a few words."""
-    state = str(row.get("State"))
-    if row.get("Verdict"):
-        reason = f" ({row['Reason']})" if row.get("Reason") else ""
-        return f"{row['Verdict']}: {row.get('Outcome')}{reason}"
-    if state == "Done":
-        return "done"
-    why = row.get("ErrorReason") or row.get("Phase")
-    return f"{state.lower()}: {why}" if why else state.lower()
 
 
 def report(row: Json) -> Json:
