@@ -15,6 +15,7 @@ from connector.cli.machine_image import MachineImage
 from connector.cli.options import JSON
 from connector.conversion import container as containers
 from connector.conversion import conversion, removals
+from connector.conversion import first_boot as first_boot_scripts
 from connector.conversion.conversion import ConversionPlan, GuestImage
 from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card
@@ -36,6 +37,18 @@ REMOVE = click.option(
     metavar="DIR",
     help="Remove the files that rsync_excludes_linux.txt in this directory names, from the copy only.",
 )
+VIRTIO_WIN = click.option(
+    "--virtio-win",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="virtio-win's ISO image, or a directory with its files, for a Windows guest. Default: /usr/share/virtio-win.",
+)
+FIRST_BOOT = click.option(
+    "--first-boot",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="SCRIPT",
+    help="A script that runs once in a converted Linux, as root, at its first start.",
+)
 NEW_MACS = click.option(
     "--new-macs",
     is_flag=True,
@@ -49,6 +62,8 @@ NEW_MACS = click.option(
 @NETWORK
 @NEW_MACS
 @REMOVE
+@VIRTIO_WIN
+@FIRST_BOOT
 @JSON
 def plan(
     image: tuple[Path, ...],
@@ -56,6 +71,8 @@ def plan(
     network: str,
     new_macs: bool,
     lists: Path | None,
+    virtio_win: Path | None,
+    first_boot: Path | None,
     as_json: bool,
 ) -> None:
     """Show what a conversion of IMAGE would change, so that its guest starts on virtio hardware. The image is only read.
@@ -64,15 +81,14 @@ def plan(
 
     \b
     connector machine plan images/web-01
+    connector machine plan images/mail-01 --virtio-win virtio-win.iso
 
     \b
     Exit codes: 0 the plan; 5 the guest cannot be converted; 2 a file or a tool is missing.
     """
     described = machine_image.read(image, firmware)
-    _show(
-        conversion.planned(guest_image(described, network, new_macs, lists), Path(tempfile.gettempdir())),
-        as_json,
-    )
+    guest = guest_image(described, network, new_macs, lists, virtio_win, first_boot)
+    _show(conversion.planned(guest, Path(tempfile.gettempdir())), as_json)
 
 
 @click.command()
@@ -81,6 +97,8 @@ def plan(
 @NETWORK
 @NEW_MACS
 @REMOVE
+@VIRTIO_WIN
+@FIRST_BOOT
 @click.option(
     "--to",
     "target",
@@ -96,6 +114,8 @@ def convert(
     network: str,
     new_macs: bool,
     lists: Path | None,
+    virtio_win: Path | None,
+    first_boot: Path | None,
     target: Path,
     as_json: bool,
 ) -> None:
@@ -112,7 +132,8 @@ def convert(
     tool is missing.
     """
     described = machine_image.read(image, firmware)
-    made = conversion.convert(guest_image(described, network, new_macs, lists), described.machine, target)
+    guest = guest_image(described, network, new_macs, lists, virtio_win, first_boot)
+    made = conversion.convert(guest, described.machine, target)
     _show(made, as_json)
     if not as_json:
         nothing = "nothing was written: the image can be used as it is"
@@ -174,12 +195,20 @@ def container(
         containers.push(target, tag, push, authfile)
 
 
-def guest_image(image: MachineImage, network: str, new_macs: bool, lists: Path | None = None) -> GuestImage:
+def guest_image(
+    image: MachineImage,
+    network: str,
+    new_macs: bool,
+    lists: Path | None = None,
+    virtio_win: Path | None = None,
+    first_boot: Path | None = None,
+) -> GuestImage:
     """What a conversion has to know of an image. `network`: a word of the option."""
     cards = tuple(Card(order, card.mac) for order, card in enumerate(image.machine.cards))
     request = NetworkRequest(cards, NetworkMode(network), not new_macs) if network != "none" else None
     entries = removals.read(lists) if lists else ()
-    return GuestImage(image.name, image.disks, image.machine.firmware, request, entries)
+    script = first_boot_scripts.read(first_boot) if first_boot else b""
+    return GuestImage(image.name, image.disks, image.machine.firmware, request, entries, virtio_win, script)
 
 
 def _show(plan_of_guest: ConversionPlan, as_json: bool) -> None:

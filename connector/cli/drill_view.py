@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from connector import amounts
@@ -12,6 +13,7 @@ from connector.clients.smc import Json
 from connector.names import visible
 from connector.specification import drill_words
 
+_MOST_LINES: Final = 5  # for changes of one place for the same reason
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("asked", lambda row: row.get("AskedTime")),
     ("image", lambda row: row.get("ImageName")),
@@ -23,7 +25,7 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
 
 def plan_lines(conversion: Mapping[str, Any]) -> list[str]:
     """The plan of a conversion."""
-    lines = [f"{row.get('path')}: {row.get('why')}" for row in conversion.get("changes") or ()]
+    lines = list(_change_lines(conversion.get("changes") or ()))
     lines += [
         f"{row.get('path')}: removed, {amounts.size(int(row.get('bytes') or 0))}"
         for row in conversion.get("removed") or ()
@@ -31,6 +33,24 @@ def plan_lines(conversion: Mapping[str, Any]) -> list[str]:
     lines = lines or ["nothing has to change"]
     lines += [f"note: {note}" for note in conversion.get("notes") or ()]
     return [visible(str(conversion.get("system"))), *(f"  {visible(line)}" for line in lines)]
+
+
+def _change_lines(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each file, and one for many changes of a place for the same reason; the JSON has each of them."""
+    for (place, what, why), rows in groupby(changes, key=_place):
+        paths = [row.get("path") for row in rows]
+        if len(paths) > _MOST_LINES:
+            yield f"{place}: {len(paths)} {what}: {why}"
+        else:
+            yield from (f"{path}: {why}" for path in paths)
+
+
+def _place(change: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Where a change is, what changes there, and why."""
+    why = str(change.get("why"))
+    if hive := change.get("hive"):
+        return str(hive), "values of the registry", why
+    return str(change.get("path")).rpartition("/")[0], "files", why
 
 
 def boot_lines(boot: Mapping[str, Any]) -> list[str]:

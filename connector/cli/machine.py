@@ -15,7 +15,16 @@ import click
 
 from connector import environment
 from connector.cli import boot_view, machine_image
-from connector.cli.conversion import NETWORK, NEW_MACS, container, convert, guest_image, plan
+from connector.cli.conversion import (
+    FIRST_BOOT,
+    NETWORK,
+    NEW_MACS,
+    VIRTIO_WIN,
+    container,
+    convert,
+    guest_image,
+    plan,
+)
 from connector.cli.options import JSON
 from connector.conversion import boot_check as checks
 from connector.conversion.virtual_machine import (
@@ -91,6 +100,8 @@ def check(
 @machine_image.FIRMWARE
 @NETWORK
 @NEW_MACS
+@VIRTIO_WIN
+@FIRST_BOOT
 @_MEMORY
 @_CPUS
 @boot_view.TIMEOUT
@@ -102,6 +113,8 @@ def drill(
     firmware: str | None,
     network: str,
     new_macs: bool,
+    virtio_win: Path | None,
+    first_boot: Path | None,
     memory: int | None,
     cpus: int,
     timeout: int,
@@ -112,7 +125,7 @@ def drill(
     """Convert a copy of IMAGE, start it, and throw it away: would the machine come up at the other end?
 
     The image is only read. The copy takes little room, because it holds only what differs. A guest that cannot be
-    converted, such as Windows, is started as it is.
+    converted is started as it is; the report says why.
 
     \b
     connector machine drill images/web-01
@@ -122,7 +135,9 @@ def drill(
     Exit codes: 0 it boots; 13 it does not; 9 no space for the copy; 2 a file or a tool is missing.
     """
     hardware = _hardware(image, firmware, memory, cpus)
-    guest = guest_image(machine_image.read(image, firmware), network, new_macs)
+    guest = guest_image(
+        machine_image.read(image, firmware), network, new_macs, virtio_win=virtio_win, first_boot=first_boot
+    )
     boot_view.tell_drill(guest, hardware, boot_view.pattern_of(marker), timeout, report, as_json)
 
 

@@ -1,4 +1,4 @@
-"""What a conversion changes in a guest: whole files, planned before anything is written.
+"""What a conversion changes in a guest: whole files and values of the registry, planned before anything is written.
 
 A plan is made of facts that were read. The same guest gives the same plan, and a guest that needs nothing gives an empty one.
 """
@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from connector.conversion.registry import RegistryChange
 from connector.conversion.removals import RemovedFile
 
 MOST: Final = 1 << 20  # bytes of a text file that is planned to change
@@ -21,12 +22,14 @@ class FileChange:
     """One file of the guest. `path` is absolute in the guest. `before` is None for a new file, `after` for one that goes.
 
     `why`: one short sentence for the plan and the report, such as "names /dev/sda2, which another machine does not have".
+    `mode`: of a new file; one that is there keeps its own.
     """
 
     path: str
     before: bytes | None
     after: bytes | None
     why: str
+    mode: int = 0o644
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,19 @@ class ChangePlan:
     notes: tuple[str, ...] = ()
     appends: tuple[Append, ...] = ()
     removals: tuple[RemovedFile, ...] = ()
+    registry: tuple[RegistryChange, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing has to change."""
-        return not self.changes and not self.appends and not self.removals
+        return not (self.changes or self.appends or self.removals or self.registry)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files that change or go."""
+        """The files that change or go, and the values of the registry."""
         changed = [change.path for change in self.changes] + [append.path for append in self.appends]
-        return (*changed, *(removal.path for removal in self.removals))
+        values = [value.path for value in self.registry]
+        return (*changed, *values, *(removal.path for removal in self.removals))
 
     @property
     def size(self) -> int:
@@ -70,6 +75,7 @@ class ChangePlan:
             self.notes + other.notes,
             self.appends + other.appends,
             self.removals + other.removals,
+            self.registry + other.registry,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -87,6 +93,7 @@ class ChangePlan:
             }
             for a in self.appends
         ]
+        changes += [change.to_json() for change in self.registry]
         removals = [{"path": row.path, "bytes": row.size} for row in self.removals]
         return {"changes": changes, "removed": removals, "notes": list(self.notes)}
 

@@ -17,7 +17,7 @@ from connector import environment, files
 from connector.conversion import oci_layout, result_directory
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.conversion import GuestImage, mounted
-from connector.conversion.guest_disks import LARGEST_COPY, GuestDisks
+from connector.conversion.guest_disks import LARGEST_COPY, GuestDisks, GuestSystem
 from connector.conversion.oci_layout import ContainerConfig
 from connector.conversion.services import Service, services
 from connector.errors import BadInput, Ineligible, TargetFailed
@@ -69,7 +69,7 @@ def make(image: GuestImage, target: Path, reference: str, command: Sequence[str]
     with result_directory.new(target), scratch_directory(target.parent.resolve(), _PREFIX) as home:
         archive = home / "root.tar"
         with mounted(image, image.disks, home, writable=False, wants_all=True) as (guest, system):
-            _require_architecture(system.architecture, image.name)
+            _require_linux(system, image.name)
             candidates = services(guest)
             _require_room(home, sum(guest.used(point) for point in system.mounts), image.name)
             guest.archive("/", archive, [*_LEFT_OUT, *_swap_files(guest)])
@@ -81,10 +81,12 @@ def make(image: GuestImage, target: Path, reference: str, command: Sequence[str]
     return ContainerReport(digest, tuple(config.command), tuple(config.ports), names, notes)
 
 
-def _require_architecture(architecture: str, name: str) -> None:
-    if architecture not in _ARCHITECTURES:
+def _require_linux(system: GuestSystem, name: str) -> None:
+    if system.kind != "linux":
+        raise Ineligible(f"{system} is no Linux", on=name, remedy="migrate it to an image of disks")
+    if system.architecture not in _ARCHITECTURES:
         raise Ineligible(
-            f"a container of its architecture {architecture} cannot be made",
+            f"a container of its architecture {system.architecture} cannot be made",
             on=name,
             remedy="make it on a machine of that architecture",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,15 +17,19 @@ from typing import Final
 from connector import files
 from connector.cloud import machine_files
 from connector.cloud.machine_files import CONVERSION, ImageDisk, MachineDescription
-from connector.conversion import linux, result_directory
+from connector.conversion import first_boot, linux, result_directory, virtio_win, windows
 from connector.conversion import removals as removal_lists
 from connector.conversion.boot_check import scratch_directory
 from connector.conversion.changes import ChangePlan
-from connector.conversion.guest_disks import GuestDisks, GuestSystem, opened
+from connector.conversion.guest_disks import ISO_MEMORY, GuestDisks, GuestSystem, opened
 from connector.conversion.linux import LinuxGuest, NetworkRequest
+from connector.conversion.network.plan import NetworkMode
 from connector.conversion.removals import RemovalEntry
+from connector.conversion.virtio_win import DirectoryFiles
 from connector.conversion.virtual_machine import BootDisk, accelerator, overlay
-from connector.errors import Ineligible, TargetFailed
+from connector.conversion.windows import WindowsGuest
+from connector.errors import BadInput, Ineligible, TargetFailed
+from connector.offline.window import Files
 from connector.transfer.qemu_img import qemu_img
 
 FORMAT: Final = "qcow2"  # of converted images
@@ -38,13 +42,19 @@ _ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
-    """The disks of a guest, the system disk first, and the machine that they belong in."""
+    """The disks of a guest, the system disk first, and the machine that they belong in.
+
+    `virtio_win`: a directory or an ISO image with the drivers for Windows; None is the one that is installed. `first_boot`: a
+    script for a Linux; b"" is none.
+    """
 
     name: str
     disks: tuple[BootDisk, ...]
     firmware: str = "bios"
     network: NetworkRequest | None = None
     removals: tuple[RemovalEntry, ...] = ()
+    virtio_win: Path | None = None
+    first_boot: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ def planned(image: GuestImage, scratch: Path) -> ConversionPlan:
         scratch_directory(scratch, _PREFIX) as home,
         mounted(image, image.disks, home, writable=False) as (guest, system),
     ):
-        return ConversionPlan(str(system), _plan(image, guest, system))
+        return ConversionPlan(str(system), _plan(image, guest, system, home))
 
 
 def convert(image: GuestImage, machine: MachineDescription, target: Path) -> ConversionPlan:
@@ -101,11 +111,11 @@ def converted_copies(
 def _changed(image: GuestImage, copies: Sequence[BootDisk], home: Path) -> ConversionPlan:
     """Change the copies, and prove that nothing is left to do."""
     with mounted(image, copies, home, writable=True) as (guest, system):
-        plan = _plan(image, guest, system)
+        plan = _plan(image, guest, system, home)
         if not plan.is_empty:
             result_directory.require_space(home, plan.size + _ROOM)
             _apply(plan, guest)
-            left = _plan(image, guest, system)
+            left = _plan(image, guest, system, home)
             if not left.is_empty:
                 raise TargetFailed(
                     f"after the conversion {', '.join(left.paths[:5])} would still have to change",
@@ -123,18 +133,20 @@ def _apply(plan: ChangePlan, guest: GuestDisks) -> None:
         if change.after is None:
             guest.remove(change.path)
         else:
-            guest.write(change.path, change.after)
+            guest.write(change.path, change.after, change.mode)
     for append in plan.appends:
         guest.append(append.path, append.data)
     for removal in plan.removals:
         guest.remove_tree(removal.path)
+    for hive in dict.fromkeys(change.hive for change in plan.registry):
+        guest.registry_write(hive, [change for change in plan.registry if change.hive == hive])
 
 
 @contextmanager
 def mounted(
     image: GuestImage, disks: Sequence[BootDisk], home: Path, *, writable: bool, wants_all: bool = False
 ) -> Iterator[tuple[GuestDisks, GuestSystem]]:
-    """The guest's file systems are mounted inside the block. Raises Ineligible for a guest that is no single Linux.
+    """The guest's file systems are mounted inside the block. Raises Ineligible for a guest that is no single Linux or Windows.
 
     Also for one of which a file system cannot be mounted that a conversion needs, or any with `wants_all`.
     """
@@ -157,11 +169,11 @@ def _only(guest: GuestDisks, name: str) -> GuestSystem:
     systems = guest.systems()
     if len(systems) != 1:
         raise _not_one(systems, guest, name)
-    if systems[0].kind != "linux":
+    if systems[0].kind not in ("linux", "windows"):
         raise Ineligible(
-            f"{systems[0].name} cannot be converted by this release",
+            f"{systems[0].name} is neither Linux nor Windows, and cannot be converted",
             on=name,
-            remedy="convert the image with virt-v2v-in-place",
+            remedy="migrate it without a conversion",
         )
     return systems[0]
 
@@ -184,8 +196,27 @@ def _not_one(systems: Sequence[GuestSystem], guest: GuestDisks, name: str) -> In
     )
 
 
-def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePlan:
-    needed = linux.plan(
+def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem, home: Path) -> ChangePlan:
+    is_windows = system.kind == "windows"
+    needed = _windows_plan(image, guest, system, home) if is_windows else _linux_plan(image, guest, system)
+    if is_windows and (image.removals or image.first_boot):
+        raise BadInput(
+            "files to remove and a script for the first start are for Linux only",
+            on=image.name,
+            remedy="leave out --remove and --first-boot",
+        )
+    if image.first_boot:
+        needed = needed + first_boot.plan(image.first_boot, guest, image.name)
+    removals, notes = removal_lists.plan(image.removals, guest, system.mounts)
+    unmounted = tuple(
+        f"{point} was not looked at: it cannot be mounted ({why[:200]})"
+        for point, why in system.unmounted.items()
+    )
+    return needed + ChangePlan(notes=notes + unmounted, removals=removals)
+
+
+def _linux_plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePlan:
+    return linux.plan(
         LinuxGuest(
             image.name,
             guest,
@@ -196,12 +227,45 @@ def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem) -> ChangePl
             network=image.network,
         )
     )
-    removals, notes = removal_lists.plan(image.removals, guest, system.mounts)
-    unmounted = tuple(
-        f"{point} was not looked at: it cannot be mounted ({why[:200]})"
-        for point, why in system.unmounted.items()
-    )
-    return needed + ChangePlan(notes=notes + unmounted, removals=removals)
+
+
+def _windows_plan(image: GuestImage, guest: GuestDisks, system: GuestSystem, home: Path) -> ChangePlan:
+    with ExitStack() as stack:
+        path = image.virtio_win or virtio_win.installed()
+        source = stack.enter_context(_virtio_win(path, home)) if path else None
+        keeps = image.network is not None and image.network.mode is NetworkMode.KEEP
+        return windows.plan(
+            WindowsGuest(
+                image.name,
+                guest,
+                guest,
+                system.directory,
+                system.architecture,
+                len(image.disks),
+                virtio_win=source,
+                keeps_addresses=keeps,
+            )
+        )
+
+
+@contextmanager
+def _virtio_win(path: Path, home: Path) -> Iterator[Files]:
+    """The files of virtio-win. An ISO image is read in a virtual machine of its own, as a guest's disk is. Raises BadInput."""
+    if path.is_dir():
+        yield DirectoryFiles(path)
+        return
+    if not path.is_file():
+        raise BadInput(
+            "does not exist", on=str(path), remedy="name the directory or the ISO image of virtio-win"
+        )
+    with opened([BootDisk(path, "raw")], home, accelerator(), writable=False, memory=ISO_MEMORY) as iso:
+        kinds = {device: row.kind for device, row in iso.file_systems().items()}
+        if kinds.get("/dev/sda") not in ("iso9660", "udf"):
+            raise BadInput("is no ISO image", on=str(path), remedy="name the ISO image of virtio-win")
+        failed = iso.mount_device("/dev/sda")
+        if failed:
+            raise BadInput(f"cannot be read ({failed})", on=str(path), remedy="get virtio-win again")
+        yield iso
 
 
 def _put(

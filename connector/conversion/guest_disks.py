@@ -6,6 +6,7 @@ LVM or btrfs ids, and no program of the guest runs. The child has none of our se
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -21,11 +22,13 @@ from typing import IO, Any, Final
 
 from connector import environment
 from connector.conversion import guest_program
+from connector.conversion.registry import RegistryChange, RegistryKey, RegistryValue
 from connector.conversion.virtual_machine import BootDisk
 from connector.errors import BadInput, TargetFailed
 from connector.offline.window import Missing
 
 MEMORY: Final = 768  # MiB of libguestfs's virtual machine: it fits an instance of 2 GiB
+ISO_MEMORY: Final = 320  # MiB, for an image of which files are read only
 LARGEST_COPY: Final = 16 << 30  # bytes to which a disk's copy may grow
 ARCHIVING: Final = 4 * 3600.0  # seconds for all files of a guest, without KVM
 PATIENCE: Final = 900.0  # seconds for one answer; the slowest is the start, without KVM
@@ -39,6 +42,7 @@ class GuestSystem:
     """An installed operating system. `mounts`: device by mount point. `kind`: libguestfs's word, such as "linux" or "windows".
 
     `unmounted`: mount points that could not be mounted, with the reason; they are not in `mounts`.
+    `directory`: of Windows, such as "/Windows".
     """
 
     root: str
@@ -48,9 +52,10 @@ class GuestSystem:
     architecture: str
     mounts: Mapping[str, str]
     unmounted: Mapping[str, str] = field(default_factory=dict)
+    directory: str = ""
 
     def __str__(self) -> str:
-        return f"{self.distribution} {self.name}"
+        return self.name if self.kind == "windows" else f"{self.distribution} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,13 @@ class FileSystem:
 
 @contextmanager
 def opened(
-    disks: Sequence[BootDisk], home: Path, accel: str, *, writable: bool, patience: float = PATIENCE
+    disks: Sequence[BootDisk],
+    home: Path,
+    accel: str,
+    *,
+    writable: bool,
+    patience: float = PATIENCE,
+    memory: int = MEMORY,
 ) -> Iterator[GuestDisks]:
     """The disks are open inside the block. `home`: a scratch directory. Raises BadInput without the tools, TargetFailed.
 
@@ -83,7 +94,7 @@ def opened(
         )
     guest = GuestDisks(process, log, patience)
     try:
-        guest.open(disks, writable)
+        guest.open(disks, writable, memory)
         yield guest
     finally:
         guest.kill()
@@ -123,9 +134,9 @@ class GuestDisks:
     def __init__(self, process: subprocess.Popen[bytes], log: Path, patience: float) -> None:
         self._process, self._log, self._patience = process, log, patience
 
-    def open(self, disks: Sequence[BootDisk], writable: bool) -> None:
+    def open(self, disks: Sequence[BootDisk], writable: bool, memory: int) -> None:
         rows = [{"path": str(disk.path), "format": disk.format} for disk in disks]
-        self._ask("open", disks=rows, memory=MEMORY, writable=writable)
+        self._ask("open", disks=rows, memory=memory, writable=writable)
 
     def systems(self) -> tuple[GuestSystem, ...]:
         """The operating systems on the disks."""
@@ -142,6 +153,11 @@ class GuestDisks:
         failed: dict[str, str] = self._ask("mount", mounts=dict(system.mounts), writable=writable)
         mounts = {point: device for point, device in system.mounts.items() if point not in failed}
         return replace(system, mounts=mounts, unmounted=failed)
+
+    def mount_device(self, device: str) -> str:
+        """Mount one file system, to be read. The answer: why it cannot be mounted, or ""."""
+        failed: dict[str, str] = self._ask("mount", mounts={"/": device}, writable=False)
+        return failed.get("/", "")
 
     def size(self, path: str) -> int:
         """Raises Missing."""
@@ -161,8 +177,9 @@ class GuestDisks:
             raise Missing(f"{path} does not exist")
         return names
 
-    def write(self, path: str, data: bytes) -> None:
-        self._exchange("write", data, path=path)
+    def write(self, path: str, data: bytes, mode: int) -> None:
+        """Replace a file's content, or make a new file with this mode."""
+        self._exchange("write", data, path=path, mode=mode)
 
     def append(self, path: str, data: bytes) -> None:
         self._exchange("append", data, path=path)
@@ -202,6 +219,26 @@ class GuestDisks:
         with self._patient(ARCHIVING):
             self._ask("archive", path=directory, file=str(file), excludes=list(excludes))
 
+    def resolve(self, path: str) -> str:
+        """See `windows.WindowsFiles`."""
+        answer: str = self._ask("resolve", path=path)
+        return answer
+
+    def registry_keys(
+        self, hive: str, paths: Sequence[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], RegistryKey]:
+        """See `registry.Registry`."""
+        rows: list[dict[str, Any] | None] = self._ask("registry_keys", hive=hive, paths=[*map(list, paths)])
+        return {path: _registry_key(row) for path, row in zip(paths, rows, strict=True) if row is not None}
+
+    def registry_write(self, hive: str, changes: Sequence[RegistryChange]) -> None:
+        """Set the values of one hive, all or none."""
+        rows = [
+            (list(row.key), row.name, row.after.kind, base64.b64encode(row.after.data).decode())
+            for row in changes
+        ]
+        self._ask("registry_write", hive=hive, rows=rows)
+
     def finish(self) -> None:
         """Put everything on the disks and close them."""
         self._ask("finish")
@@ -223,7 +260,7 @@ class GuestDisks:
         finally:
             timer.cancel()
         if "trouble" in answer:
-            subject = " ".join(filter(None, (command, str(words.get("path", "")))))
+            subject = " ".join(filter(None, (command, str(words.get("path") or words.get("hive") or ""))))
             raise _failed(subject, str(answer["trouble"]))
         return answer["answer"], content
 
@@ -258,6 +295,13 @@ class GuestDisks:
     def _last_words(self, error: Exception) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"it ended: {error}"
+
+
+def _registry_key(row: Mapping[str, Any]) -> RegistryKey:
+    values = {
+        name: RegistryValue(int(kind), base64.b64decode(data)) for name, (kind, data) in row["values"].items()
+    }
+    return RegistryKey(values, tuple(row["subkeys"]))
 
 
 def _failed(command: str, why: str) -> TargetFailed:

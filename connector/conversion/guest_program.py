@@ -7,6 +7,7 @@ the guest is run. It uses the standard library and `guestfs` only.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import posixpath
@@ -14,6 +15,7 @@ import sys
 from typing import Any, BinaryIO
 
 LABEL = "security.selinux"
+READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 PIECE = 2 << 20  # bytes; one message of libguestfs has at most 4 MiB
 
 
@@ -46,9 +48,14 @@ class GuestHandle:
                 "name": g.inspect_get_product_name(root),
                 "architecture": g.inspect_get_arch(root),
                 "mounts": g.inspect_get_mountpoints(root),
+                "directory": self._windows_directory(root),
             }
             for root in g.inspect_os()
         ]
+
+    def _windows_directory(self, root: str) -> str:
+        is_windows = self._handle.inspect_get_type(root) == "windows"
+        return str(self._handle.inspect_get_windows_systemroot(root)) if is_windows else ""
 
     def file_systems(self) -> dict[str, dict[str, str]]:
         """Every device with a file system, swap space or encryption: its kind and UUID."""
@@ -69,13 +76,19 @@ class GuestHandle:
         for point, device in sorted(mounts.items(), key=lambda pair: len(pair[0])):
             try:
                 if writable:
-                    self._handle.mount(device, point)
+                    self._mount_writable(device, point)
                 else:
                     self._handle.mount_ro(device, point)
             except RuntimeError as error:
                 failed[point] = str(error)
         self._labels = self._has_labels()
         return failed
+
+    def _mount_writable(self, device: str, point: str) -> None:
+        """A file system with a fault or a hibernated Windows is mounted all the same, but cannot be written."""
+        self._handle.mount(device, point)
+        if int(self._handle.statvfs(point)["flag"]) & READ_ONLY:
+            raise RuntimeError("it can be read only: it was not unmounted, or it needs a check")
 
     def _has_labels(self) -> bool:
         try:
@@ -99,7 +112,7 @@ class GuestHandle:
             most -= len(piece)
         return b"".join(pieces)
 
-    def write(self, data: bytes, path: str) -> None:
+    def write(self, data: bytes, path: str, mode: int) -> None:
         """Replace a file's content in place, so that owner, mode and labels stay; or make a new one like its directory."""
         is_new = self.size(path) is None
         if is_new:
@@ -107,7 +120,7 @@ class GuestHandle:
         self._handle.write(path, data[:PIECE])
         self.append(data[PIECE:], path)
         if is_new:
-            self._handle.chmod(0o644, path)
+            self._handle.chmod(mode, path)
             self._label(path)
 
     def append(self, data: bytes, path: str) -> None:
@@ -158,6 +171,59 @@ class GuestHandle:
         """Write a directory as a tar archive to a file of this computer: numeric owners, hard links, extended attributes."""
         self._handle.tar_out(path, file, numericowner=True, excludes=excludes, xattrs=True)
 
+    def resolve(self, path: str) -> str:
+        """A path as it is written on the disk, for a system that does not tell capitals from small letters."""
+        known = ""
+        for part in path.strip("/").split("/"):
+            try:
+                known = str(self._handle.case_sensitive_path(f"{known}/{part}"))
+            except RuntimeError:  # it does not exist
+                known = f"{known}/{part}"
+        return known
+
+    def registry_keys(self, hive: str, paths: list[list[str]]) -> list[dict[str, object] | None]:
+        """Keys of a hive: their values as [type, base64] by name, and their subkeys; None for one that is not there."""
+        g = self._handle
+        g.hivex_open(hive, unsafe=True)
+        try:
+            nodes = [self._node(path, is_made=False) for path in paths]
+            return [self._key(node) if node else None for node in nodes]
+        finally:
+            g.hivex_close()
+
+    def _node(self, path: list[str], is_made: bool) -> int:
+        """0: there is no such key."""
+        node = int(self._handle.hivex_root())
+        for name in path:
+            child = int(self._handle.hivex_node_get_child(node, name))
+            if not child and is_made:
+                child = int(self._handle.hivex_node_add_child(node, name))
+            if not child:
+                return 0
+            node = child
+        return node
+
+    def _key(self, node: int) -> dict[str, object]:
+        g = self._handle
+        values = {}
+        for row in g.hivex_node_values(node):
+            value = row["hivex_value_h"]
+            data = base64.b64encode(g.hivex_value_value(value)).decode()
+            values[g.hivex_value_key(value)] = [g.hivex_value_type(value), data]
+        subkeys = [g.hivex_node_name(row["hivex_node_h"]) for row in g.hivex_node_children(node)]
+        return {"values": values, "subkeys": subkeys}
+
+    def registry_write(self, hive: str, rows: list[tuple[list[str], str, int, str]]) -> None:
+        """Set values: the key's path, the value's name, its type, its bytes in base64. Missing keys are made."""
+        g = self._handle
+        g.hivex_open(hive, write=True)
+        try:
+            for path, name, kind, data in rows:
+                g.hivex_node_set_value(self._node(path, is_made=True), name, kind, base64.b64decode(data))
+            g.hivex_commit(None)
+        finally:
+            g.hivex_close()
+
     def finish(self) -> None:
         """Everything is on the disks when this has answered."""
         self._handle.umount_all()
@@ -179,8 +245,11 @@ COMMANDS = (
     "names",
     "open",
     "read",
+    "registry_keys",
+    "registry_write",
     "remove",
     "remove_tree",
+    "resolve",
     "size",
     "systems",
     "usage",

@@ -18,7 +18,7 @@ _END: Final = 0xFFFFFFFF
 _MOST_RUNS: Final = 10_000
 _MOST_INDEX: Final = 8 << 20
 #: Magic numbers of a hiberfil.sys from which Windows will resume; zeros or "RSTR" follow after it has resumed.
-_ASLEEP: Final = (b"hibr", b"HIBR", b"wake", b"WAKE")
+HIBERNATED: Final = (b"hibr", b"HIBR", b"wake", b"WAKE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Ntfs:
         number = self.names().get("hiberfil.sys")
         if number is None:
             return False
-        return self._content(self._attribute(self._entry(number), _DATA), 4) in _ASLEEP
+        return self._content(self._attribute(self._entry(number), _DATA), 4) in HIBERNATED
 
     def _entry(self, number: int) -> bytes:
         at = number * self._record

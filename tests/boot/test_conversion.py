@@ -106,6 +106,18 @@ def test_a_drill_of_the_provider_starts_the_real_program(root: Path, tmp_path: P
     assert not (tmp_path / "cloud" / "drills").exists()
 
 
+def test_a_script_runs_once_at_the_first_start(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = guests.build(root, Guest(modules=VMWARE), tmp_path / "disk.raw")
+    (tmp_path / "script").write_text("#!/bin/sh -e\necho FIRST-START $(id -u) > /dev/ttyS0\n")
+    words = ["machine", "drill", disk, "--first-boot", tmp_path / "script", "--timeout", "1800", "--json"]
+    assert main([str(word) for word in [*words, "--marker", "^FIRST-START 0"]]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["boot"]["outcome"] == "marker"
+    assert "/usr/local/lib/connector/first-boot" in [row["path"] for row in document["conversion"]["changes"]]
+
+
 DHCP = r"/dev/vda3 failed=0 {card}=10\.0\.2\.15/24"
 FIXED = rf"/dev/vda3 failed=0 ens192={re.escape(STATIC)}/24"
 
