@@ -39,7 +39,7 @@ from connector.vcenter.client import VCenter
 log = logging.getLogger(__name__)
 
 EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for an unreachable control plane
-APPROVAL_LOOK = 5.0  # seconds between two heartbeats while the appliance waits for approval
+APPROVAL_POLL_INTERVAL = 5.0  # seconds between two heartbeats while the appliance waits for approval
 #: Seconds that a snapshot's record waits for a control plane that restarts.
 CONTROL_PATIENCE = 300.0
 
@@ -164,7 +164,7 @@ def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target
                 outages.heard(ControlFailed)
             except ControlFailed as failed:
                 outages.missed("heartbeat", failed)
-            stop.wait(APPROVAL_LOOK)
+            stop.wait(APPROVAL_POLL_INTERVAL)
 
 
 class _LateRecorder:

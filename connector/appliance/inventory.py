@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PEERS: Final = {ControlFailed: "the control plane", Unreachable: "vCenter"}
 AGAIN = 30.0  # seconds after which a silent vCenter is watched again
 QUIET = 1.0  # seconds between two changes that are passed on; changes within them are passed on together
-LOOK = 0.5  # seconds between two calls that end the wait for news
+POLL_INTERVAL = 0.5  # seconds between two calls that end the wait for news
 
 
 class Registry(Protocol):
@@ -86,7 +86,7 @@ class Rescan:
         while self._thread.is_alive():
             if self._watch is not None:
                 self._watch.hush()
-            self._thread.join(LOOK)
+            self._thread.join(POLL_INTERVAL)
 
     def _loop(self) -> None:
         while self._watch is not None or not self._stop.wait(self._every):

@@ -19,7 +19,7 @@ from connector.cli.deep_snapshots import FileLedger, held, owner
 from connector.errors import BadInput, ConnectorError, one_line
 from connector.model import Extent, Finding, Machine, Severity
 from connector.offline import rules
-from connector.offline.look import GuestFacts, Look
+from connector.offline.inspection import GuestFacts, Inspection
 from connector.offline.window import DiskReader
 from connector.settings import VCenterSettings
 from connector.sources.factory import ReaderSettings, readers
@@ -80,13 +80,13 @@ def _unseen(machine: Machine, why: str) -> Finding:
 
 
 def _facts(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
-    look = Look(machine.name, machine.firmware)
+    inspection = Inspection(machine.name, machine.firmware)
     with held(vcenter, machine) as snapshot:
         for disk in as_in(snapshot.disks, machine.disks):  # the first is the system disk
             access = vcenter.disk_access(machine.moref, snapshot, disk)
             with closing(disk_reader.open(access, DEPTH)) as source:
-                look.disk(disk.label, DiskReader(_fetch(source), source.capacity))
-    facts = look.facts()
+                inspection.disk(disk.label, DiskReader(_fetch(source), source.capacity))
+    facts = inspection.facts()
     click.echo(one_line(f"{machine.name}: {amounts.size(facts.fetched)} read"), err=True)
     return facts
 

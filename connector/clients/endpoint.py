@@ -38,7 +38,7 @@ PEER: Final = Peer(
     trust="use credentials that this job issued",
     check="check the network and the instance",
 )
-LOOK: Final = 1.0  # seconds between two looks at `stop` during a proof
+POLL_INTERVAL: Final = 1.0  # seconds between two looks at `stop` during a proof
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
 
@@ -160,10 +160,10 @@ class InstanceEndpoint:
     def _proved(
         self, verb: str, path: str, first: Mapping[str, object], stop: threading.Event | None
     ) -> dict[str, Any]:
-        """Ask until the answer is ready. The instance delays no answer for longer than `LOOK`."""
+        """Ask until the answer is ready. The instance delays no answer for longer than `POLL_INTERVAL`."""
         body = dict(first)
         while True:
-            answer = self.call(verb, path, body | {"wait": LOOK})
+            answer = self.call(verb, path, body | {"wait": POLL_INTERVAL})
             if answer.get("state") == "done":
                 return answer
             if stop is not None and stop.is_set():

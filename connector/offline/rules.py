@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.model import Finding, Severity
 from connector.offline.initramfs import DRIVERS
-from connector.offline.look import DiskFacts, GuestFacts, VolumeLocation
+from connector.offline.inspection import DiskFacts, GuestFacts, VolumeLocation
 from connector.offline.partitions import ESP, LDM, LDM_MBR, SECTOR
 from connector.offline.volumes import ENCRYPTED
 

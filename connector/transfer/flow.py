@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 BURST: Final = 0.1  # seconds of unused rate that may be used later
-LOOK: Final = 0.25  # seconds after which a waiting sender asks for the rate again
+POLL_INTERVAL: Final = 0.25  # seconds after which a waiting sender asks for the rate again
 PIECE: Final = 16 << 10  # the least number of bytes that are sent at once
 
 
@@ -82,7 +82,7 @@ class Throttle:
             self._queue.append(ticket)
             try:
                 while not given_up() and (seconds := self._delay(ticket)) > 0:
-                    self._clock.wait(self._changed, min(seconds, LOOK))
+                    self._clock.wait(self._changed, min(seconds, POLL_INTERVAL))
                 self._bucket.spend(count)
             finally:
                 self._queue.remove(ticket)
@@ -90,7 +90,7 @@ class Throttle:
 
     def _delay(self, ticket: object) -> float:
         if self._queue[0] is not ticket:
-            return LOOK
+            return POLL_INTERVAL
         return self._bucket.delay(self._clock.now(), self._rate())
 
 

@@ -245,7 +245,7 @@ def test_invariant_11_quiescing_is_a_wish_and_falls_back_only_if_allowed(desk: B
 def test_a_backup_at_work_is_waited_for_and_the_phase_says_so(
     desk: Bench, sign: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "LOOK", 0.05)
+    monkeypatch.setattr(admission, "POLL_INTERVAL", 0.05)
     snapshots, vm = desk.estate.snapshots, desk.vm
     if sign == "a lock":
         desk.estate.change_vm(vm, extra={"vcenter.disabledMethod": "CreateSnapshot_Task,RemoveSnapshot_Task"})
@@ -277,7 +277,7 @@ def _call(desk: Bench) -> Call:
 def test_a_backup_that_does_not_end_is_told_and_nothing_has_happened(
     desk: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "LOOK", 0.05)
+    monkeypatch.setattr(admission, "POLL_INTERVAL", 0.05)
     desk.workbench = replace(desk.workbench, backup_wait=0.2)
     desk.estate.snapshots.create(desk.vm, "VEEAM BACKUP TEMPORARY SNAPSHOT")
     with pytest.raises(Conflict, match=r"waited 0\.2 s for somebody else: a backup holds its snapshot VEEAM"):

@@ -13,7 +13,7 @@ import pytest
 from connector.model import Finding, Severity
 from connector.offline.ext4 import Ext4
 from connector.offline.fat import Fat
-from connector.offline.look import GuestFacts, Look
+from connector.offline.inspection import GuestFacts, Inspection
 from connector.offline.partitions import ESP
 from connector.offline.rules import judge
 from connector.offline.window import DiskReader, Missing, UnreadableStructure
@@ -42,10 +42,10 @@ def packed(name: str) -> DiskReader:
 
 
 def facts(firmware: str, *disks: DiskReader) -> GuestFacts:
-    look = Look("vm", firmware)
+    inspection = Inspection("vm", firmware)
     for number, disk in enumerate(disks, 1):
-        look.disk(f"disk {number}", disk)
-    return look.facts()
+        inspection.disk(f"disk {number}", disk)
+    return inspection.facts()
 
 
 def grave(seen: GuestFacts) -> list[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.model import Severity
-from connector.offline.look import (
+from connector.offline.inspection import (
     DeviceNames,
     DiskFacts,
     GuestFacts,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connector.offline import initramfs, loaders, partitions, volumes
 from connector.offline.ext4 import Ext4
-from connector.offline.look import Look
+from connector.offline.inspection import Inspection
 from connector.offline.ntfs import Ntfs
 from connector.offline.window import DiskReader, DiskSlice, UnreadableStructure
 from tests.offline.disks import (
@@ -290,9 +290,9 @@ def test_a_driver_that_is_built_in_is_not_missed(
     (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
     if config:
         (tree / "boot" / "config-6.1").write_text(config)
-    look = Look("vm", "bios")
-    look.disk("disk", window(ext4(tmp_path / "d", tree, 8 * MIB)))
-    (kernel,) = look.facts().kernels
+    inspection = Inspection("vm", "bios")
+    inspection.disk("disk", window(ext4(tmp_path / "d", tree, 8 * MIB)))
+    (kernel,) = inspection.facts().kernels
     assert (set(kernel.missing), bool(kernel.trouble)) == (lacks, unsure)
 
 
@@ -330,9 +330,9 @@ def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told
     (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
     content = lvm(ext4(tmp_path / "root", tree, 9 * MIB).read_bytes(), label=label)
     disk = put(mbr(tmp_path / "disk", 32 * MIB, "start=2048, size=24MiB, type=8e\n"), MIB, content)
-    look = Look("vm", "bios")
-    look.disk("Hard disk 1", window(disk))
-    facts = look.facts()
+    inspection = Inspection("vm", "bios")
+    inspection.disk("Hard disk 1", window(disk))
+    facts = inspection.facts()
     (root,), (kernel,) = facts.linux, facts.kernels
     assert root.place == "Hard disk 1 partition 1 vg/root"
     assert [(one.file, one.devices) for one in facts.named] == [("/etc/fstab", ("/dev/sdb1",))]
@@ -351,9 +351,9 @@ def test_what_is_left_out_because_there_is_so_much_is_told(tmp_path: Path) -> No
         (mounts / f"m{number:02}.mount").write_text("[Mount]\nWhat=/dev/sdb1\n")
     (root / "etc" / "fstab").write_text("UUID=1 / ext4\n" + "#" * MIB + "\n/dev/sdc1 /srv ext4\n")
     content = lvm(ext4(tmp_path / "root", root, 9 * MIB).read_bytes(), more=[f"data{n}" for n in range(64)])
-    look = Look("vm", "bios")
-    look.disk("disk", window(content))
-    facts = look.facts()
+    inspection = Inspection("vm", "bios")
+    inspection.disk("disk", window(content))
+    facts = inspection.facts()
     assert len(facts.named) == 64
     assert {place: why for place, why in facts.closed if "only" in why} == {
         "disk": "it has 66 logical volumes, and only the first 64 were looked into",
@@ -367,9 +367,9 @@ def test_of_two_labels_the_sound_one_counts() -> None:
     sound, older = lvm(bytes(2 * MIB), label=3), lvm(bytes(2 * MIB), label=0)
     disk = bytearray(sound)
     disk[:512] = older[:32] + b"9" * 32 + older[64:512]
-    look = Look("vm", "bios")
-    look.disk("disk", window(bytes(disk)))
-    assert [place.logical for place in look.facts().disks[0].places] == ["", "vg/root"]
+    inspection = Inspection("vm", "bios")
+    inspection.disk("disk", window(bytes(disk)))
+    assert [place.logical for place in inspection.facts().disks[0].places] == ["", "vg/root"]
 
 
 def test_lvm_that_is_damaged_is_told_and_no_more() -> None:
@@ -377,9 +377,9 @@ def test_lvm_that_is_damaged_is_told_and_no_more() -> None:
     for place, put_in in ((4100, b"x"), (4096 + 48, b"\xff" * 8), (544, b"y" * 32), (4700, b"{" * 40)):
         disk = bytearray(sound)
         disk[place : place + len(put_in)] = put_in
-        look = Look("vm", "bios")
-        look.disk("disk", window(bytes(disk)))
-        assert look.facts().closed and not look.facts().linux
+        inspection = Inspection("vm", "bios")
+        inspection.disk("disk", window(bytes(disk)))
+        assert inspection.facts().closed and not inspection.facts().linux
 
 
 @pytest.fixture(scope="module")
@@ -418,9 +418,11 @@ def test_hostile_disks_are_looked_into_and_nothing_breaks(samples: list[bytes], 
             | st.binary(max_size=9)
         )
         disk[at : at + len(put_in)] = put_in
-    look = Look("vm", "bios")
-    look.disk("disk", window(bytes(disk[: data.draw(st.sampled_from([len(disk), 600, 70000, 1 << 20]))])))
-    assert look.facts().fetched <= len(disk)
+    inspection = Inspection("vm", "bios")
+    inspection.disk(
+        "disk", window(bytes(disk[: data.draw(st.sampled_from([len(disk), 600, 70000, 1 << 20]))]))
+    )
+    assert inspection.facts().fetched <= len(disk)
 
 
 def _tangled() -> bytes:

@@ -14,7 +14,7 @@ from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer import sender
-from connector.transfer.flow import BURST, LOOK, PIECE, Bucket, Flow, Throttle
+from connector.transfer.flow import BURST, PIECE, POLL_INTERVAL, Bucket, Flow, Throttle
 from connector.transfer.policies import Wrapper
 from connector.transfer.source import Block, FileSource
 from tests.transfer.conftest import MIB, Job
@@ -70,7 +70,7 @@ def test_a_changed_rate_counts_from_the_next_look_on() -> None:
     throttle.take(60 * MIB)  # a minute at this rate
     rates.append(rates.pop() * 1000)
     throttle.take(1)
-    assert clock.at - 1000.0 < LOOK
+    assert clock.at - 1000.0 < POLL_INTERVAL
     rates[0] = 1.0
     throttle.take(1)
     throttle.take(100)

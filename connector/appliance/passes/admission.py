@@ -14,7 +14,7 @@ from connector.errors import Conflict, Ineligible, Interrupted
 from connector.model import Machine, Severity
 from connector.vcenter.eligibility import GOVERNED, PASSING
 
-LOOK = 2.0  # seconds between two looks for other work on the machine
+POLL_INTERVAL = 2.0  # seconds between two looks for other work on the machine
 
 
 def refuse(context: PassContext, order: Order, machine: Machine, *, warm: bool) -> None:
@@ -44,5 +44,5 @@ def wait_for_others(context: PassContext, order: Order, board: PassProgress, sto
                 remedy="let it end, or stop it; then start the job again",
             )
         board.enter(f"waiting: {why}")
-        if stop.wait(LOOK):
+        if stop.wait(POLL_INTERVAL):
             raise Interrupted("stopped while waiting for a backup", on=order.name)

@@ -21,7 +21,7 @@ from connector.vcenter.client import TRACKING, Tracking
 
 log = logging.getLogger(__name__)
 
-LOOK: Final = 2.0  # seconds between two looks at a guest that may still shut down
+POLL_INTERVAL: Final = 2.0  # seconds between two looks at a guest that may still shut down
 SHORT: Final = 60.0  # seconds that snapshots may take to go before the power is switched on
 
 
@@ -80,7 +80,7 @@ class Rollback:
         if machine.power is PowerState.OFF:
             return True
         until = time.monotonic() + self._order.settling
-        while time.monotonic() < until and not self._stop.wait(LOOK):
+        while time.monotonic() < until and not self._stop.wait(POLL_INTERVAL):
             self._board.enter("waiting whether the guest still shuts down")
             if self._context.vcenter.power(self._order.moref) is PowerState.OFF:
                 return True

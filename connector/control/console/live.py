@@ -37,7 +37,7 @@ class Topic(NamedTuple):
 
 
 #: The parts of pages by their element's id, for every topic. A topic without parts is gone.
-Look = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Fragment]]]
+ReadParts = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Fragment]]]
 #: Answers which of these sessions are alive.
 Alive = Callable[[Collection[str]], Collection[str]]
 
@@ -93,7 +93,7 @@ class Feed:
 
     def __init__(
         self,
-        look: Look,
+        look: ReadParts,
         alive: Alive,
         *,
         pace: float = PACE,

@@ -1,4 +1,4 @@
-"""Gathers facts about a guest from its disks, for rules to judge; an unreadable structure never ends the look."""
+"""Gathers facts about a guest from its disks, for rules to judge; an unreadable structure never ends the inspection."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class GuestFacts:
     fetched: int = 0
 
 
-class Look:
+class Inspection:
     """Gathers the facts of one machine, disk by disk. One thread."""
 
     def __init__(self, machine: str, firmware: str) -> None:
@@ -155,9 +155,9 @@ class Look:
             self._fetched,
         )
 
-    def _tried(self, subject: str, look: Callable[[], Result], otherwise: Result) -> Result:
+    def _tried(self, subject: str, read: Callable[[], Result], otherwise: Result) -> Result:
         try:
-            return look()
+            return read()
         except UnreadableStructure as why:
             self._closed.append((subject, str(why)))
             return otherwise
@@ -277,11 +277,11 @@ class Look:
         return data[:_LONGEST_TEXT].decode("utf-8", "replace")
 
     def _sought(
-        self, place: VolumeLocation, path: str, look: Callable[[], Result], otherwise: Result
+        self, place: VolumeLocation, path: str, read: Callable[[], Result], otherwise: Result
     ) -> Result:
         """A file that may be missing. If it exists and cannot be read, that is recorded in `closed`."""
         try:
-            return look()
+            return read()
         except Missing:
             return otherwise
         except UnreadableStructure as why:
