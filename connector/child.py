@@ -24,7 +24,9 @@ from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, 
 
 #: This variable tells a child that its starter reads its first line.
 AWAITED = "CONNECTOR_STARTER_READS_JSON"
-READY_TIMEOUT = 30.0
+READY_TIMEOUT = (
+    120.0  # seconds; one that ends is noticed at once, so this is only for computers that are very busy
+)
 STOP_TIMEOUT = 20.0
 LONGEST_LINE = 16 << 20  # bytes of one line of a child
 

@@ -227,7 +227,7 @@ class GuestDisks:
     def registry_keys(
         self, hive: str, paths: Sequence[tuple[str, ...]]
     ) -> dict[tuple[str, ...], RegistryKey]:
-        """See `registry.Registry`."""
+        """See `registry.RegistryReader`."""
         rows: list[dict[str, Any] | None] = self._ask("registry_keys", hive=hive, paths=[*map(list, paths)])
         return {path: _registry_key(row) for path, row in zip(paths, rows, strict=True) if row is not None}
 

@@ -96,7 +96,7 @@ class RegistryKey:
         return value.number if value is not None else None
 
 
-class Registry(Protocol):
+class RegistryReader(Protocol):
     """The hives of a guest. `hive`: its path in the guest. A key's path is a tuple of names below the hive's root."""
 
     def registry_keys(

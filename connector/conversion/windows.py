@@ -13,9 +13,9 @@ from typing import Final, Protocol
 
 from connector.conversion.changes import ChangePlan, FileChange
 from connector.conversion.registry import (
-    Registry,
     RegistryChange,
     RegistryKey,
+    RegistryReader,
     RegistryValue,
     binary,
     dword,
@@ -83,7 +83,7 @@ class WindowsGuest:
 
     name: str
     files: WindowsFiles
-    registry: Registry
+    registry: RegistryReader
     directory: str
     architecture: str
     disks: int

@@ -21,6 +21,7 @@ from connector.control.smc.catalogue import CODES
 from connector.errors import EXIT_CODES, AuthenticationFailed, BadInput, ControlFailed
 from tests.cli.conftest import Connector, Ran, Speaker
 from tests.smc.conftest import Cloud
+from tests.waiting import PATIENCE
 
 EMPTY: dict[str, Any] = {"TotalCount": 0, "SourceServers": {"SourceServer": []}}
 
@@ -58,7 +59,7 @@ def test_a_control_plane_that_is_down(connector: Connector) -> None:
     began = time.monotonic()
     said = one_line(connector("source", "list", "--endpoint", "https://127.0.0.1:1", code=12))
     assert "no answer (Connection refused)" in said
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < PATIENCE
 
 
 def test_a_clock_that_is_an_hour_late(cloud: Cloud) -> None:

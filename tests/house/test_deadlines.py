@@ -35,11 +35,23 @@ def _deadline(name: str, call: ast.Call) -> tuple[float | None, float]:
     return None, 0
 
 
+def _short(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of each deadline that is too short."""
+    for name, call in _calls(tree):
+        seconds, least = _deadline(name, call)
+        if seconds and seconds < least:  # 0 is none
+            yield call.lineno, ast.unparse(call)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE):
+            took, most = ast.unparse(node.left), _number(node.comparators[0])
+            if "monotonic() -" in took and most is not None and most < PATIENCE:
+                yield node.lineno, ast.unparse(node)
+
+
 def test_deadlines_are_long() -> None:
-    short = []
-    for path in sorted(TESTS.rglob("*.py")):
-        for name, call in _calls(ast.parse(path.read_text())):
-            seconds, least = _deadline(name, call)
-            if seconds and seconds < least:  # 0 is none
-                short.append(f"{path.relative_to(TESTS)}:{call.lineno}: {name} {seconds:g}")
+    short = [
+        f"{path.relative_to(TESTS)}:{line}: {text}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for line, text in _short(ast.parse(path.read_text()))
+    ]
     assert short == []

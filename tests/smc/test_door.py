@@ -33,7 +33,7 @@ from connector.control.state.vault import Vault
 from connector.control.store import Store
 from tests.control.conftest import Plane, gates, make_plane
 from tests.smc.conftest import Cloud, fresh
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["gates", "make_plane"]
 
@@ -405,4 +405,4 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(cloud: Cloud) -> None:
         cloud.raw("ListAccessTokens", {})
         return time.monotonic() - begin
 
-    assert min(once() for _ in range(25)) < 0.035
+    eventually(lambda: once() < 0.035, "one answer comes without that delay")

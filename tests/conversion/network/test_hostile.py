@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import pytest
@@ -138,13 +137,11 @@ HOSTILE: Final = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_files_are_no_exception_and_take_no_time(case: str) -> None:
-    started = time.monotonic()
+def test_hostile_files_are_no_exception_and_come_to_an_end(case: str) -> None:
     for path in PATHS:
         source = Guest({path: HOSTILE[case], **guest({}).files, **guest(formats.OF_SUSE).files})
         for mode in ("keep", "dhcp"):
             planned(source, mode, cards=TWO)
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
