@@ -42,16 +42,20 @@ def trouble(module: str = MODULE) -> str:
 
 
 def convert(directory: Path, network: str, *, boot_check: bool, module: str = MODULE) -> ConversionResult:
-    """Convert the image in a directory. Repeating it continues after what was finished. Raises ConnectorError.
+    """Convert the image in a directory. Repeating it continues after what was finished.
 
-    `network`: "dhcp", "keep", or "none" to convert nothing; `boot_check`: start a copy of the result. A guest that cannot be
-    converted is no error: a note says why.
+    `network`: "dhcp", "keep", or "none" to convert nothing; `boot_check`: start a copy of the result. What fails here is no error
+    but a note that says why: the image is whole, and at a cutover its source is down.
     """
     request = {"directory": str(directory), "network": network, "boot_check": boot_check}
-    with child.start(
-        module, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
-    ) as process:
-        return result(directory, process.ready)
+    try:
+        with child.start(
+            module, name=f"conversion of {directory.name}", configuration=request, timeout=LONGEST
+        ) as process:
+            return result(directory, process.ready)
+    except ConnectorError as failed:
+        log.warning("%s was not converted: %s", directory.name, failed)
+        return result(directory, {"refusal" if network != "none" else "boot_refusal": str(failed)})
 
 
 def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
@@ -67,6 +71,8 @@ def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
         notes.append(f"converted copy with {count} changed files: {location}")
     elif conversion:
         notes.append("nothing had to be converted")
+    if refusal := str(answer.get("boot_refusal") or ""):
+        notes.append(f"no copy was started: {refusal}")
     if boot := answer.get("boot"):
         verb = "boots" if boot["boots"] else "DOES NOT BOOT"
         reason = f" ({boot['reason']})" if boot["reason"] else ""

@@ -26,7 +26,7 @@ from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
 from connector.conversion.virtual_machine import BootDisk, hardware_for, require_tools
-from connector.errors import BadInput, ConnectorError, Ineligible
+from connector.errors import BadInput, ConnectorError
 
 
 def main() -> None:
@@ -55,14 +55,17 @@ def _answer(request: Mapping[str, Any]) -> dict[str, object]:
     machine = machine_files.read(directory)
     if machine is None:
         raise BadInput(f"has no {machine_files.NAME}", on=str(directory))
-    answer: dict[str, object] = {"refusal": ""}
+    answer: dict[str, object] = {"refusal": "", "boot_refusal": ""}
     if request["network"] != "none":
         try:
             answer["conversion"] = _converted(directory, machine, str(request["network"]))
-        except Ineligible as refused:
+        except ConnectorError as refused:  # the image is whole, and is what the run was for
             answer["refusal"] = str(refused)
     if request["boot_check"]:
-        answer["boot"] = _started(directory, machine)
+        try:
+            answer["boot"] = _started(directory, machine)
+        except ConnectorError as refused:
+            answer["boot_refusal"] = str(refused)
     return answer
 
 

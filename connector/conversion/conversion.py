@@ -37,6 +37,10 @@ _ROOM: Final = 64 << 20  # bytes that a conversion needs beside its changes
 #: Where the files are that a conversion reads and changes.
 _NEEDED: Final = re.compile(r"/(?:$|(?:boot|efi|usr|etc|lib)(?:/|$))")
 _PREFIX: Final = ".connector-conversion-"
+_REPAIR: Final = {
+    "linux": "repair them in the source (fsck, or a line of its fstab), then run another pass",
+    "windows": "shut it down in the source with `shutdown /s /t 0` (chkdsk, if that does not help), then run another pass",
+}
 _ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
 
 
@@ -71,7 +75,7 @@ class ConversionPlan:
 def planned(image: GuestImage, scratch: Path) -> ConversionPlan:
     """What a conversion would change. The disks are only read. `scratch`: where temporary files may be.
 
-    Raises BadInput without the tools, Ineligible for a guest that cannot be converted, TargetFull when its /boot is full.
+    Raises BadInput without the tools, Ineligible for a guest that cannot be converted, such as one whose /boot is full.
     """
     with (
         scratch_directory(scratch, _PREFIX) as home,
@@ -160,7 +164,7 @@ def mounted(
             raise Ineligible(
                 f"its file systems cannot be mounted: {points[:300]}",
                 on=image.name,
-                remedy="repair them in the source (fsck, or a line of its fstab), then run another pass",
+                remedy=_REPAIR.get(system.kind, _REPAIR["linux"]),
             )
         yield guest, system
 

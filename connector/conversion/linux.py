@@ -16,7 +16,7 @@ from connector.conversion.guest_disks import FileSystem
 from connector.conversion.network import plan as network_plan
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
-from connector.errors import TargetFull
+from connector.errors import Ineligible
 from connector.offline import initramfs, loaders
 from connector.offline.window import Files, Missing, UnreadableStructure
 
@@ -68,7 +68,7 @@ class NetworkRequest:
 
 
 def plan(guest: LinuxGuest) -> ChangePlan:
-    """Everything that has to change. Raises TargetFull when /boot is full."""
+    """Everything that has to change. Raises Ineligible when /boot is full."""
     network, early_files = _network(guest)
     whole = network + _drivers(guest, early_files)
     for step in STEPS:
@@ -171,7 +171,7 @@ def _drivers_of(guest: LinuxGuest, path: str, version: str, early_files: Mapping
 def _require_room(guest: LinuxGuest, path: str, needed: int) -> None:
     free = guest.files.free("/boot")
     if free < needed + _ROOM:
-        raise TargetFull(
+        raise Ineligible(
             f"{path} needs {needed // MIB + 1} MiB more, and its file system has {free // MIB} MiB free",
             on=guest.name,
             remedy="remove kernels that are not used in the source, then run another pass",

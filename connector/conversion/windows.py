@@ -31,7 +31,7 @@ from connector.conversion.virtio_win import (
     WindowsRelease,
     drivers_for,
 )
-from connector.errors import Ineligible, TargetFull
+from connector.errors import Ineligible
 from connector.offline.ntfs import HIBERNATED
 from connector.offline.window import Files, Missing
 
@@ -116,7 +116,7 @@ class _Facts:
 
 
 def plan(guest: WindowsGuest) -> ChangePlan:
-    """Everything that has to change. Raises Ineligible for a Windows that must not or cannot be converted, TargetFull."""
+    """Everything that has to change. Raises Ineligible for a Windows that must not or cannot be converted."""
     _require_shut_down(guest)
     facts = _read(guest)
     whole = ChangePlan()
@@ -326,7 +326,7 @@ def _device_path(facts: _Facts) -> ChangePlan:
 def _require_room(guest: WindowsGuest, needed: int) -> None:
     free = guest.files.free("/")
     if free < needed + _ROOM:
-        raise TargetFull(
+        raise Ineligible(
             f"its drivers need {needed // MIB + 1} MiB, and drive C has {free // MIB} MiB free",
             on=guest.name,
             remedy="free some space in the source, then run another pass",

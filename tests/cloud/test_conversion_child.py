@@ -46,3 +46,20 @@ def test_without_the_tools_a_provider_offers_no_conversion(
     provider = LocalProvider(tmp_path / "cloud")
     assert provider.features == ("image files",)
     provider.close()
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"), [("dhcp", "not converted: "), ("none", "no copy was started: ")]
+)
+def test_what_fails_after_the_image_is_whole_is_a_note(tmp_path: Path, network: str, expected: str) -> None:
+    """At a cutover the source is down: a conversion that fails must not make the run fail."""
+    result = conversion_child.convert(tmp_path, network, boot_check=True, module="connector.no_such_program")
+    (note,) = result.notes
+    assert note.startswith(expected)
+    assert result.location == ""
+
+
+def test_a_start_that_fails_is_a_note_beside_the_conversion(tmp_path: Path) -> None:
+    answer = {"conversion": {"changes": []}, "refusal": "", "boot_refusal": "web: writes without end"}
+    notes = conversion_child.result(tmp_path, answer).notes
+    assert notes == ("nothing had to be converted", "no copy was started: web: writes without end")

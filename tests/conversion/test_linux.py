@@ -12,7 +12,7 @@ from connector.conversion.initramfs_append import WANTED
 from connector.conversion.linux import LinuxGuest, NetworkRequest
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
-from connector.errors import TargetFull
+from connector.errors import Ineligible
 from connector.offline import initramfs
 from tests.conversion.guest_files import GuestFiles, guest
 from tests.conversion.test_initramfs_append import HOME, ROOT, VERSION, first
@@ -208,7 +208,7 @@ def test_drivers_that_are_listed_and_not_there_are_said() -> None:
 
 
 def test_a_full_boot_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(TargetFull, match="4 MiB free; remove kernels"):
+    with pytest.raises(Ineligible, match="4 MiB free; remove kernels"):
         linux.plan(with_kernel(TOOLS, room=4 << 20))
 
 

@@ -21,7 +21,7 @@ from connector.conversion.virtio_win import (
     installed,
 )
 from connector.conversion.windows import WindowsGuest
-from connector.errors import Ineligible, TargetFull
+from connector.errors import Ineligible
 from tests.conversion.guest_files import GuestFiles
 from tests.conversion.hives import empty_hive
 from tests.conversion.windows_files import (
@@ -160,7 +160,7 @@ def test_a_windows_that_has_resumed_is_not_hibernated() -> None:
 
 
 def test_a_full_drive_is_said() -> None:
-    with pytest.raises(TargetFull, match="drive C has 8 MiB free"):
+    with pytest.raises(Ineligible, match="drive C has 8 MiB free"):
         planner.plan(windows(room=8 << 20))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final
 
 _KERNEL: Final = re.compile(r"eth(\d{1,3})")
@@ -23,6 +24,7 @@ _OF_MAC: Final = re.compile(r"enx([0-9a-f]{12})")
 _PATH: Final = re.compile(r"pci-0000:([0-9a-f]{2}):([0-9a-f]{2})\.0")
 _PHYSICAL: Final = re.compile(r"eth\d{1,3}|en[a-z0-9]{2,12}|em\d{1,2}|p\d{1,2}p\d{1,2}")
 #: The kernel takes no longer names; ours end up in file names and rules.
+_TYPICAL: Final = ("eth0", "ens192", "enp1s0", "eno1")
 _VALID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 
 
@@ -89,6 +91,12 @@ def normal_mac(mac: str) -> str:
 def is_physical(name: str) -> bool:
     """Whether a name is one that the kernel or systemd gives to a network card."""
     return _PHYSICAL.fullmatch(name) is not None
+
+
+def fits_some_card(pattern: str) -> bool:
+    """Whether a pattern of names, such as en*, fits names of network cards. A plain name is no pattern."""
+    is_pattern = any(character in pattern for character in "*?[")
+    return is_pattern and any(fnmatchcase(name, pattern) for name in _TYPICAL)
 
 
 def is_valid(name: str) -> bool:

@@ -13,7 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from connector.conversion.network import sections
-from connector.conversion.network.cards import NameClaim, NamedCard, Naming, is_physical
+from connector.conversion.network.cards import NameClaim, NamedCard, Naming, fits_some_card, is_physical
 from connector.conversion.network.texts import GuestTexts
 
 _FOLDER: Final = "/etc/netplan"
@@ -94,10 +94,24 @@ def ask_dhcp(texts: GuestTexts, card: NamedCard, naming: Naming) -> None:
         texts.note(f"{card.name} belongs to {upper}; the addresses of {upper} were kept")
         return
     for path, _, key, node in definitions:
-        _ask(texts, path, key, node, card)
+        _ask(texts, path, key, node, card.name)
 
 
-def _ask(texts: GuestTexts, path: str, key: str, node: Node, card: NamedCard) -> None:
+def ask_dhcp_unnamed(texts: GuestTexts, *, is_alone: bool) -> None:
+    """Definitions that match cards by a pattern. `is_alone`: the machine has one card, so they are its own."""
+    for path, root in _files(texts):
+        for key, node in reversed(list(_ethernets(root))):
+            match = _value(node, "match")
+            is_pattern = fits_some_card(_scalar(match, "name")) and not _scalar(match, "macaddress")
+            if is_pattern and is_alone:
+                _ask(texts, path, key, node, "the card")
+            elif is_pattern and _value(node, "addresses") is not None:
+                texts.note(
+                    f"{path} gives a fixed address to any card ({key}); it was kept, because the machine has several"
+                )
+
+
+def _ask(texts: GuestTexts, path: str, key: str, node: Node, name: str) -> None:
     old = [name for name in _STATIC if _value(node, name) is not None]
     is_asking = _scalar(node, "dhcp4").lower() in ("true", "yes", "on")
     if not old and (is_asking or _value(node, "dhcp4") is None):
@@ -110,7 +124,7 @@ def _ask(texts: GuestTexts, path: str, key: str, node: Node, card: NamedCard) ->
     if not is_asking:
         edits["dhcp4"] = added = "dhcp4: true"
     lines = sections.split(texts.read(path) or "")
-    texts.change(path, _edited(lines, node, edits, added), f"{card.name} asks DHCP on the target")
+    texts.change(path, _edited(lines, node, edits, added), f"{name} asks DHCP on the target")
 
 
 def _is_of(key: str, node: Node, card: NamedCard, naming: Naming) -> bool:

@@ -81,12 +81,18 @@ def ask_dhcp(texts: GuestTexts, card: NamedCard, naming: Naming) -> None:
             _ask(texts, path, text, card)
 
 
-def ask_dhcp_unnamed(texts: GuestTexts) -> None:
-    """The same in a machine with one card that no file names."""
+def ask_dhcp_unnamed(texts: GuestTexts, *, is_alone: bool) -> None:
+    """Connections that fit any card. `is_alone`: the machine has one, so they are its own."""
     for path in _paths(texts):
         text = texts.read(path) or ""
-        if not _names(text) and not _macs(text):
+        if _names(text) or _macs(text) or sections.values(text, "match", "path"):
+            continue
+        if is_alone:
             _ask(texts, path, text, None)
+        elif any(sections.values(text, family, "method")[-1:] == ["manual"] for family in ("ipv4", "ipv6")):
+            texts.note(
+                f"{path} gives a fixed address to any card; it was kept, because the machine has several"
+            )
 
 
 def _ask(texts: GuestTexts, path: str, text: str, card: NamedCard | None) -> None:

@@ -102,8 +102,8 @@ def _ask_dhcp(texts: GuestTexts, naming: Naming, count: int) -> None:
     if first is not None:
         for each in FORMATS:
             each.ask_dhcp(texts, first, naming)
-    elif count == 1:
-        network_manager.ask_dhcp_unnamed(texts)
+    for pattern_format in (netplan, networkd, network_manager):
+        pattern_format.ask_dhcp_unnamed(texts, is_alone=count == 1)
     changed = {change.path for change in texts.plan().changes}
     resolver = texts.read("/etc/resolv.conf") if changed else None
     lines = sections.split(resolver or "")
