@@ -16,14 +16,20 @@ from connector.offline.window import Files, Missing, UnreadableStructure
 _UNITS: Final = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _TARGETS: Final = ("multi-user.target.wants", "graphical.target.wants", "default.target.wants")
 _MOST: Final = 200  # services
-#: Services of the system, which a container does not run.
+#: Services of the system, which a container does not run: whole names, so that cloud-gateway is not taken for cloud-init.
 _SYSTEM: Final = re.compile(
-    r"(?:systemd|getty|cron|crond|anacron|ssh|sshd|rsyslog|syslog|dbus|networking|network|NetworkManager|networkd|netplan|ntp|ntpd"
-    r"|chrony|chronyd|apparmor|auditd|firewalld|ufw|nftables|open-vm-tools|vmtoolsd|vgauth|vmware|cloud|unattended|snapd|apport"
-    r"|irqbalance|kdump|lvm2|mdadm|smartd|tuned|udisks|polkit|remote-fs|e2scrub|console|keyboard|grub|rsync|sssd|postfix|atd"
-    r"|blk-availability|dm-event|multipathd|iscsi|nfs|rpcbind|wpa_supplicant|ModemManager|accounts|plymouth|selinux)"
-    r"[\w@.-]*"
+    r"(?:systemd-[\w-]+|getty|serial-getty|console-getty|container-getty|cron|crond|anacron|atd|ssh|sshd|rsyslog|syslog|syslog-ng"
+    r"|dbus|dbus-broker|dbus-org\.[\w.]+|networking|network|NetworkManager(?:-dispatcher|-wait-online)?|networkd-dispatcher"
+    r"|netplan-[\w-]+|ifup|wpa_supplicant|ModemManager|ntp|ntpd|ntpsec|chrony|chronyd|apparmor|auditd|firewalld|ufw|nftables"
+    r"|iptables|open-vm-tools|vmtoolsd|vgauth|vgauthd|vmware-[\w-]+|cloud-(?:init|init-local|init-network|init-main|init-hotplugd"
+    r"|config|final)|unattended-upgrades|snapd(?:\.[\w.-]+)?|apport|irqbalance|kdump|kdump-tools|lvm2-[\w-]+|mdadm|mdmonitor"
+    r"|smartd|smartmontools|tuned|udisks2|polkit|polkitd|remote-fs|e2scrub_\w+|console-setup|keyboard-setup|grub-[\w-]+|rsync"
+    r"|sssd|postfix|exim4|blk-availability|dm-event|multipathd|multipath-tools|iscsi|iscsid|open-iscsi|nfs-[\w-]+|rpcbind"
+    r"|accounts-daemon|plymouth[\w-]*|selinux-[\w-]+|udev|pollinate|lxd-[\w-]+|secureboot-db|ubuntu-[\w-]+|haveged|rngd|man-db)"
+    r"(?:@[\w.-]*)?\.service"
 )
+#: Kinds of services whose command does not stay in the foreground: a container would end at once.
+_NOT_IN_FOREGROUND: Final = ("forking", "oneshot")
 #: The ports of well-known services, by the beginning of their names.
 _PORTS: Final = (
     ("nginx", ("80/tcp", "443/tcp")),
@@ -43,7 +49,7 @@ _PORTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that the guest starts. `command` is empty when it cannot be told without systemd."""
+    """A service that the guest starts. `command` is empty when it leaves the foreground, or only systemd understands it."""
 
     name: str
     command: tuple[str, ...]
@@ -63,6 +69,9 @@ def services(files: Files) -> list[Service]:
 
 def _command(files: Files, unit: str) -> tuple[str, ...]:
     for text in _texts(files, unit):
+        kinds = re.findall(r"^Type=\s*(\w+)", text, re.MULTILINE)
+        if kinds and kinds[-1] in _NOT_IN_FOREGROUND:
+            return ()
         lines = re.findall(r"^ExecStart=[-@:+!]*(.*)$", text, re.MULTILINE)
         if len(lines) == 1 and not lines[0].endswith("\\") and "$" not in lines[0] and "%" not in lines[0]:
             try:

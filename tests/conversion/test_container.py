@@ -157,3 +157,34 @@ def test_a_command_that_only_systemd_understands_is_not_proposed(command: str) -
 
 def test_a_guest_without_services_proposes_none() -> None:
     assert services(GuestFiles({"/etc/fstab": b""})) == []
+
+
+@pytest.mark.parametrize("kind", ["forking", "oneshot"])
+def test_a_service_that_leaves_the_foreground_is_not_proposed(kind: str) -> None:
+    """Debian's nginx is forking, and its postgresql runs /bin/true: a container with these would end at once."""
+    wants = "/etc/systemd/system/multi-user.target.wants/web.service"
+    text = f"[Service]\nType={kind}\nExecStart=/usr/sbin/web -d\n"
+    assert services(GuestFiles({wants: b"", "/lib/systemd/system/web.service": text.encode()})) == [
+        Service("web", ())
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["accounts-api", "cloud-gateway", "network-monitor", "cronicle", "rsync-backup", "sshd-proxy"]
+)
+def test_a_name_that_only_begins_like_a_system_service_is_the_guests_own(name: str) -> None:
+    assert [service.name for service in services(guest(**{name: "/usr/bin/own"}))] == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "getty@tty1",
+        "cloud-init-local",
+        "accounts-daemon",
+        "dbus-org.freedesktop.timesync1",
+        "vmware-tools-thinprint",
+    ],
+)
+def test_system_services_are_not_run(name: str) -> None:
+    assert services(guest(**{name: "/usr/bin/own"})) == []
