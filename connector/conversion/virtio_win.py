@@ -7,10 +7,12 @@ directory, and `drivers/by-os/amd64/2k19/` with all drivers in one. A newer Wind
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from connector.errors import BadInput
 from connector.offline.window import Files, Missing
 
 #: The storage driver, without which Windows does not start from a virtio disk, and the network driver.
@@ -125,22 +127,30 @@ def _names(source: Files, directory: str) -> list[str]:
 
 
 class DirectoryFiles:
-    """A directory of this computer as `Files`."""
+    """A directory of this computer as `Files`. Raises BadInput for what cannot be read."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def read(self, path: str, most: int = 1 << 20) -> bytes:
         """See `Files`."""
-        try:
-            with open(self._root / path.strip("/"), "rb") as file:
-                return file.read(most)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise Missing(f"{path} does not exist") from None
+        with self._translated(path), open(self._root / path.strip("/"), "rb") as file:
+            return file.read(most)
 
     def names(self, path: str) -> list[str]:
         """See `Files`."""
-        try:
+        with self._translated(path):
             return [entry.name for entry in (self._root / path.strip("/")).iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise Missing(f"{path} does not exist") from None
+        except OSError as error:
+            raise BadInput(
+                f"cannot be read: {error.strerror}",
+                on=str(self._root / path.strip("/")),
+                remedy="make virtio-win readable, or name another copy of it with --virtio-win",
+            ) from error

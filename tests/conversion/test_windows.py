@@ -21,7 +21,8 @@ from connector.conversion.virtio_win import (
     installed,
 )
 from connector.conversion.windows import WindowsGuest
-from connector.errors import Ineligible
+from connector.errors import BadInput, Ineligible
+from connector.offline.window import Missing
 from tests.conversion.guest_files import GuestFiles
 from tests.conversion.hives import empty_hive
 from tests.conversion.windows_files import (
@@ -253,6 +254,19 @@ def test_a_directory_of_this_computer_is_read(tmp_path: Path) -> None:
     drivers = drivers_for(DirectoryFiles(tmp_path), WindowsRelease((10, 0), 22000, False), "x86_64")
     assert drivers is not None
     assert drivers.read("viostor.sys") == b"driver"
+
+
+def test_what_is_no_file_is_missing_and_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    files = DirectoryFiles(tmp_path)
+    for path in ("/nothing", "/file/below"):
+        with pytest.raises(Missing):
+            files.read(path)
+    with pytest.raises(Missing):
+        files.names("/file")
+    with pytest.raises(BadInput, match="cannot be read: Too many levels"):
+        files.read("/loop")
 
 
 def test_the_installed_virtio_win_is_its_iso_image_or_its_files(tmp_path: Path) -> None:
