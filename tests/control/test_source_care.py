@@ -10,7 +10,7 @@ from connector.appliance.cleanup.register import read_interrupted
 from connector.cli.report import downtime
 from connector.control.domain.allowed_events import allowed
 from connector.control.domain.downtime import SHUTDOWN, predicted
-from connector.control.domain.entities import Job, Json, Outcome, Pass, Task
+from connector.control.domain.entities import Drill, DrillState, Job, JobImage, Json, Outcome, Pass, Task
 from connector.control.domain.jobs import JobEvent
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.http import views
@@ -363,6 +363,33 @@ def test_a_cutover_is_predicted_from_the_last_delta_in_proportion_to_the_time(ho
     assert late is not None and late.changed == 10**9
     known = predicted(job, [full, delta, _measured(3, 2000.0, "final", 0, shutdown=7.0)], [], 2000.0)
     assert known is not None and known.shutdown == 7.0
+
+
+@pytest.mark.parametrize(
+    ("definition", "details", "expected"),
+    [
+        ({}, {}, 30.0),
+        ({"Conversion": "dhcp"}, {}, 30.0 + 20.0),
+        ({"Conversion": "dhcp", "BootCheck": True}, {}, 30.0 + 20.0 + 40.0),
+        ({"Conversion": "dhcp", "BootCheck": True}, {"conversion": {"conversion": {}, "boot": {}}}, 30.0),
+        ({"Conversion": "none", "BootCheck": True}, {}, 30.0 + 40.0),
+    ],
+)
+def test_a_conversion_that_the_last_image_did_without_is_predicted_by_the_last_drill(
+    house: House, definition: Json, details: Json, expected: float
+) -> None:
+    """Its source is down meanwhile."""
+    job = house.get(house.incremental())
+    job = replace(job, definition=job.definition | definition)
+    image = JobImage("m-1", job.id, "r", "web", "qcow2", True, details, 100.0, False, 130.0)
+    drill = Drill(
+        "d-1", job.id, "m-1", "web", "", 1, False, "dhcp", False, 600.0, "", 0.0, "a", state=DrillState.DONE,
+        report={"conversion_seconds": 20.0, "boot": {"seconds": 40.0}},
+    )  # fmt: skip
+    passes = [_measured(1, 0.0, "full", 10**9), _measured(2, 1000.0, "delta", 10**8)]
+    told = predicted(job, passes, [image], 1500.0, drill)
+    assert told is not None
+    assert told.image == expected
 
 
 def test_a_cutover_whose_source_is_down_does_not_expire_and_can_be_resumed_or_rolled_back(

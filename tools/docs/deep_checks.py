@@ -9,11 +9,21 @@ from connector.cli.deep import UNCHECKED
 from connector.model import Severity
 from connector.offline.rules import RULES
 
+_REGISTRY: Final = "needs Windows' registry"
+_CONVERSION: Final = "[conversion](booting.md#windows)"
 #: Documented checks that no rule answers.
 NOT_SEEN: Final = (
-    ("O8", "anti-virus, group policies", "needs Windows' registry"),
-    ("O9", "SAN policy of Windows", "needs Windows' registry: diskpart, `san policy=OnlineAll`"),
-    ("O11", "domain controllers, cluster nodes", "needs Windows' registry"),
+    (
+        "O8",
+        "anti-virus",
+        f"{_REGISTRY}; a group policy that keeps devices out is in the plan of a {_CONVERSION}",
+    ),
+    (
+        "O9",
+        "SAN policy of Windows",
+        f"{_REGISTRY}; a {_CONVERSION} sets it. By hand: diskpart, `san policy=OnlineAll`",
+    ),
+    ("O11", "domain controllers, cluster nodes", f"{_REGISTRY}; in the plan of a {_CONVERSION}"),
     (
         "O5-O7",
         "inside XFS, Btrfs, RAID, and LVM that is not linear on one disk",

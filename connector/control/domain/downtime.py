@@ -1,6 +1,6 @@
 """The downtime of a cutover is predicted from what the job's passes have measured so far. Pure.
 
-    shutdown + snapshot + what will have changed / rate + proof and the rest of a pass + image
+    shutdown + snapshot + what will have changed / rate + proof and the rest of a pass + image with its conversion
 
 The bytes that will have changed grow with time as they grew between the last two passes.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass
+from connector.control.domain.entities import Drill, Job, JobImage, Json, Outcome, Pass
 from connector.control.domain.jobs import ROLLING_BACK, JobStatus
 from connector.kinds import PassKind
 
@@ -61,8 +61,13 @@ def outage(job: Job, now: float) -> Outage | None:
     return Outage(job.down_since, job.predicted_downtime - max(0.0, now - job.down_since))
 
 
-def predicted(job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now: float) -> Downtime | None:
-    """The downtime of a cutover that begins now; None before the first delta, because nothing says yet how much changes."""
+def predicted(
+    job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now: float, drill: Drill | None = None
+) -> Downtime | None:
+    """The downtime of a cutover that begins now; None before the first delta, because nothing says yet how much changes.
+
+    `drill`: the last one that started a copy. It says how long a conversion and a start take that the last image did without.
+    """
     readings = [p for p in passes if p.outcome is Outcome.DONE and p.task.reads and _disks(p)]
     if len(readings) < 2 or any(disk.get("kind") == PassKind.FULL for disk in _disks(readings[-1])):
         return None
@@ -76,7 +81,7 @@ def predicted(job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now:
         snapshot=float(_cost(last).get("create") or 0.0) + float(_cost(last).get("remove") or 0.0),
         reading=reading * changed / read if read else 0.0,
         rest=max(0.0, spent - reading - float(_cost(last).get("create") or 0.0)),
-        image=_image(images),
+        image=_image(images) + _conversion(job, images, drill),
         changed=changed,
     )
 
@@ -97,6 +102,19 @@ def _shutdown(job: Job, passes: Sequence[Pass]) -> float:
 def _image(images: Sequence[JobImage]) -> float:
     durations = [image.completed - image.created for image in images if image.completed is not None]
     return max(0.0, durations[-1]) if durations else 0.0
+
+
+def _conversion(job: Job, images: Sequence[JobImage], drill: Drill | None) -> float:
+    """What the conversion and the start of a copy add that the last image's own time does not have yet."""
+    done: Json = (images[-1].details.get("conversion") or {}) if images else {}
+    report: Json = (drill.report or {}) if drill is not None else {}
+    boot: Json = report.get("boot") or {}
+    seconds = 0.0
+    if job.definition.get("Conversion", "none") != "none" and "conversion" not in done:
+        seconds += float(report.get("conversion_seconds") or 0.0)
+    if job.definition.get("BootCheck") and "boot" not in done:
+        seconds += float(boot.get("seconds") or 0.0)
+    return seconds
 
 
 def _disks(attempt: Pass) -> list[Json]:

@@ -118,9 +118,9 @@ class JobService:
 
     def downtime(self, job: Job) -> Downtime | None:
         """The predicted downtime of a cutover that begins now; None if nothing is known yet."""
-        return predicted(
-            job, self.store.passes.of(job.id), self.store.resources.images(job.id), self.store.now()
-        )
+        passes, images = self.store.passes.of(job.id), self.store.resources.images(job.id)
+        drill = self.store.drills.last([job.id], plans=False).get(job.id)
+        return predicted(job, passes, images, self.store.now(), drill)
 
     def rollback(self, job_id: str, *, keep_cbt: bool = False) -> Job:
         """After a cutover: give the source its state back, and power it on if that cutover shut it down; then Stopped.
