@@ -1,6 +1,7 @@
 """A wave is cut over group by group. A group begins only inside its window, and only if all of its machines can be cut over.
 
 Each group is judged alone: one that cannot begin stops only those that wait for it. If a machine fails, no other group begins.
+A machine belongs to the group that the manifest says; one without a job keeps its group from its cutover (`jobless`).
 No source is shut down after the window. A cutover that has begun is finished, also one that was stopped.
 No state is kept here: after a crash, the next run finds finished groups finished, runs the hooks that are still owed (`owed`)
 and follows the jobs under way.
@@ -10,18 +11,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from connector import amounts
-from connector.batch import quantities
+from connector.batch import jobless, quantities
+from connector.batch.earlier import finished_elsewhere
 from connector.batch.groups import order, ranks
 from connector.batch.hooks import HookFailed, HookRunner
 from connector.batch.interruption import application, interrupted, interrupted_unheard
 from connector.batch.manifest import Happening, Phase
 from connector.batch.owed import OwedHooks, owes
 from connector.batch.parse import Wave
-from connector.batch.plane import JobView, Plane
+from connector.batch.plane import GROUP, JobView, Plane, SourceView
+from connector.batch.resolve import Resolved, ResolvedMachine, resolve
 from connector.batch.status import counting
 from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound
 from connector.outages import Silence
@@ -63,7 +66,10 @@ class CutOver:
         self._owed = OwedHooks(plane, around)
         self._regardless = False
         self._resuming: set[str] = set()  # jobs whose cutover had been stopped, until they are started again
+        self._sources: Sequence[SourceView] = ()
         self._names: dict[str, str] = {}
+        self._resolved = Resolved((), ())
+        self._group_of: dict[str, str] = {}  # by source, as the manifest says
         #: Of each job: the state that was said last, and whether its source was down.
         self._shown: dict[str, tuple[str, bool]] = {}
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
@@ -81,16 +87,17 @@ class CutOver:
             raise self._interrupted() from None
 
     def _run(self, poll: float) -> CutoverResult:
-        self._names = {source.id: source.name for source in self._plane.sources()}
+        self._look_up()
         names = self._in_order()
         self._end_owed(names)
         did = False  # whether this very run cut a group over
         while True:
             jobs = self._grouped()
-            unfinished = [name for name in names if not _done(jobs.get(name, ()))]
+            lacking = self._without_job(jobs)
+            unfinished = [name for name in names if name in lacking or not _done(jobs.get(name, ()))]
             self._demand_orders(unfinished, jobs)
             free = [name for name in unfinished if not self._waits(name, unfinished)]
-            troubles = {name: why for name in free if (why := self._trouble(name, jobs[name]))}
+            troubles = {name: why for name in free if (why := self._trouble(name, jobs, lacking))}
             begun = [name for name in free if name not in troubles]
             if not begun:
                 return self._rest(names, unfinished, list(troubles.values()), did)
@@ -98,6 +105,17 @@ class CutOver:
                 left = [name for name in unfinished if name not in begun]
                 return CutoverResult(self._finished(names), tuple(failed), tuple(map(_label, left)))
             did = True
+
+    def _look_up(self) -> None:
+        """Find the machines of the manifest, once: a selector may not match a machine any more that is shut down."""
+        self._sources = self._plane.sources()
+        self._names = {source.id: source.name for source in self._sources}
+        self._resolved = resolve(self._wave, self._sources)
+        self._group_of = {found.source.id: found.group for found in self._resolved.placements}
+
+    def _without_job(self, jobs: Mapping[str, Sequence[JobView]]) -> dict[str, list[ResolvedMachine | str]]:
+        job_of = {job.source: job for group in jobs.values() for job in group}
+        return jobless.without_job(self._wave, self._resolved, self._sources, job_of)
 
     def _rest(
         self, names: Sequence[str], unfinished: Sequence[str], troubles: Sequence[Conflict], did: bool
@@ -129,7 +147,7 @@ class CutOver:
             self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
         now = self._grouped()
         try:
-            self._end_all({name: jobs[name] for name in groups if _done(now.get(name, ()))})
+            self._end_all({name: jobs[name] for name in self._whole(groups, now)})
         except HookFailed:
             for machine, why in failed:
                 self._told(f"{machine}: {why}")
@@ -138,8 +156,9 @@ class CutOver:
 
     def _end_owed(self, names: Sequence[str]) -> None:
         """End the finished groups whose last hooks have not run: they failed, or the command was interrupted."""
-        jobs = {name: group for name, group in self._grouped().items() if _done(group)}
-        owing = [name for name in names if any(owes(job, Phase.AFTER_CUTOVER) for job in jobs.get(name, ()))]
+        jobs = self._grouped()
+        finished = self._whole(names, jobs)
+        owing = [name for name in finished if any(owes(job, Phase.AFTER_CUTOVER) for job in jobs[name])]
         self._end_all({name: jobs[name] for name in owing})
 
     def _end_all(self, jobs: dict[str, list[JobView]]) -> None:
@@ -156,8 +175,12 @@ class CutOver:
             raise failures[0]
 
     def _finished(self, names: Sequence[str]) -> tuple[str, ...]:
-        jobs = self._grouped()
-        return tuple(_label(name) for name in names if jobs.get(name) and _done(jobs[name]))
+        return tuple(map(_label, self._whole(names, self._grouped())))
+
+    def _whole(self, names: Sequence[str], jobs: Mapping[str, Sequence[JobView]]) -> list[str]:
+        """Those of these groups that have machines, all with a job, and all finished."""
+        lacking = self._without_job(jobs)
+        return [name for name in names if jobs.get(name) and name not in lacking and _done(jobs[name])]
 
     def _interrupted(self) -> Interrupted:
         try:
@@ -179,26 +202,50 @@ class CutOver:
         )
 
     def _grouped(self) -> dict[str, list[JobView]]:
-        """The wave's jobs as they are now, by group; "" for those without one."""
+        """The wave's jobs as they are now, by group; "" for those without one.
+
+        A machine's group is the manifest's, which decides who waits for it. The job's tag may be older.
+        """
         names = {group.name for group in self._wave.manifest.groups}
         jobs_of: dict[str, list[JobView]] = {}
         for job in counting(self._plane.jobs(self._wave.name)).values():
-            jobs_of.setdefault(job.group if job.group in names else "", []).append(job)
+            group = self._group_of.get(job.source, job.group)
+            jobs_of.setdefault(group if group in names else "", []).append(
+                replace(job, tags={**job.tags, GROUP: group})
+            )
         return jobs_of
 
     def _demand_orders(self, groups: Sequence[str], jobs: dict[str, list[JobView]]) -> None:
         """Raises Conflict for a machine that its group's shutdownOrder forgets: then nothing begins."""
         for name in groups:
-            if self._orders.get(name) and (missing := self._unordered(name, jobs[name])):
+            if self._orders.get(name) and (missing := self._unordered(name, jobs.get(name, ()))):
                 text = f"shutdownOrder of group {name} does not say when it is shut down"
                 raise Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
 
-    def _trouble(self, group: str, jobs: Sequence[JobView]) -> Conflict | None:
-        """Why this group cannot begin: its window, or a machine whose cutover is not possible."""
+    def _trouble(
+        self,
+        group: str,
+        jobs: Mapping[str, Sequence[JobView]],
+        lacking: Mapping[str, Sequence[ResolvedMachine | str]],
+    ) -> Conflict | None:
+        """Why this group cannot begin: its window, a machine without a job, or one whose cutover is not possible."""
         if closed := self._closed(group):
             return closed
-        stuck = (job for job in jobs if job.status in _STUCK and not _was_stopped(job))
-        return next(map(self._stuck, stuck), None) or next(map(self._early, filter(_first_run, jobs)), None)
+        if group in lacking:
+            return self._jobless(group, jobs, lacking[group])
+        stuck = (job for job in jobs[group] if job.status in _STUCK and not _was_stopped(job))
+        early = filter(_first_run, jobs[group])
+        return next(map(self._stuck, stuck), None) or next(map(self._early, early), None)
+
+    def _jobless(
+        self,
+        group: str,
+        jobs: Mapping[str, Sequence[JobView]],
+        lacking: Sequence[ResolvedMachine | str],
+    ) -> Conflict:
+        mine = [job for jobs_of_group in jobs.values() for job in jobs_of_group]
+        placements = [found for found in lacking if isinstance(found, ResolvedMachine)]
+        return jobless.refusal(self._wave, group, lacking, finished_elsewhere(self._plane, placements, mine))
 
     def _early(self, job: JobView) -> Conflict:
         remedy = (
