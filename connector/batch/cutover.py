@@ -2,7 +2,8 @@
 
 Each group is judged alone: one that cannot begin stops only those that wait for it. If a machine fails, no other group begins.
 A machine belongs to the group that the manifest says; one without a job keeps its group from its cutover (`jobless`).
-No source is shut down after the window. A cutover that has begun is finished, also one that was stopped.
+No source is shut down after the window. A cutover that has begun is finished, also one that was stopped, whatever keeps its
+group from beginning: the window, another machine, or a group that it waits for (`_held`).
 No state is kept here: after a crash, the next run finds finished groups finished, runs the hooks that are still owed (`owed`)
 and follows the jobs under way.
 """
@@ -15,11 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from connector import amounts
-from connector.batch import jobless, quantities
+from connector.batch import job_states, jobless, quantities
 from connector.batch.earlier import finished_elsewhere
 from connector.batch.groups import order, ranks
 from connector.batch.hooks import HookFailed, HookRunner
 from connector.batch.interruption import application, interrupted, interrupted_unheard
+from connector.batch.job_states import STUCK, first_run, goes_down, goes_on, was_stopped
 from connector.batch.manifest import Happening, Phase
 from connector.batch.owed import OwedHooks, owes
 from connector.batch.parse import Wave
@@ -30,14 +32,6 @@ from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupte
 from connector.outages import Silence
 
 POLL: Final = 2.0
-#: A job in one of these states reaches no cutover by itself. The remedy says what to do.
-_STUCK: Final = {
-    "Ready": "start it: `connector job start {job}`, and wait for its first run",
-    "Stopped": "start it again: `connector job start {job}`",
-    "InError": "see `connector job logs {job}`, put it right, start it again",
-    "Expired": "its validity is over: delete it, and apply again",
-}
-_BACK: Final = "its cutover was rolled back, and its source runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +59,8 @@ class CutOver:
         self._clock, self._pause = clock, pause
         self._owed = OwedHooks(plane, around)
         self._regardless = False
+        #: Groups of which nothing may begin: the ids of the jobs whose cutover has begun and goes on.
+        self._held: dict[str, set[str]] = {}
         self._resuming: set[str] = set()  # jobs whose cutover had been stopped, until they are started again
         self._sources: Sequence[SourceView] = ()
         self._names: dict[str, str] = {}
@@ -95,12 +91,14 @@ class CutOver:
             jobs = self._grouped()
             lacking = self._without_job(jobs)
             unfinished = [name for name in names if name in lacking or not _done(jobs.get(name, ()))]
-            self._demand_orders(unfinished, jobs)
+            if not any(goes_on(job) for group in jobs.values() for job in group):
+                self._demand_orders(unfinished, jobs)
             free = [name for name in unfinished if not self._waits(name, unfinished)]
             troubles = {name: why for name in free if (why := self._trouble(name, jobs, lacking))}
             begun = [name for name in free if name not in troubles]
-            if not begun:
-                return self._rest(names, unfinished, list(troubles.values()), did)
+            self._hold([name for name in unfinished if name not in begun], jobs)
+            if not begun and not self._held:
+                return self._rest(names, unfinished, [*self._down(jobs), *troubles.values()], did)
             if failed := self._cut(begun, jobs, poll):
                 left = [name for name in unfinished if name not in begun]
                 return CutoverResult(self._finished(names), tuple(failed), tuple(map(_label, left)))
@@ -121,20 +119,29 @@ class CutOver:
         self, names: Sequence[str], unfinished: Sequence[str], troubles: Sequence[Conflict], did: bool
     ) -> CutoverResult:
         """Nothing more can begin. Raises the first trouble if nothing began at all."""
+        lines = list(dict.fromkeys(map(str, troubles)))
+        for line in lines if did else lines[1:]:
+            self._told(line)
         if troubles and not did:
-            for trouble in troubles[1:]:
-                self._told(str(trouble))
             raise troubles[0]
-        for trouble in troubles:
-            self._told(str(trouble))
         if not unfinished:
             self._around.notify(Happening.WAVE_FINISHED)
         return CutoverResult(self._finished(names), (), tuple(map(_label, unfinished)))
 
+    def _hold(self, groups: Sequence[str], jobs: Mapping[str, Sequence[JobView]]) -> None:
+        """Of these groups nothing may begin; remember what has begun, so that it is finished."""
+        going = {name: {job.id for job in jobs.get(name, ()) if goes_on(job)} for name in groups}
+        self._held = {name: ids for name, ids in going.items() if ids}
+
+    def _down(self, jobs: Mapping[str, Sequence[JobView]]) -> list[Conflict]:
+        """The machines whose failed cutover keeps their sources down. They are said before anything else."""
+        every = (job for group in jobs.values() for job in group)
+        return [self._stuck(job) for job in every if job_states.stays_down(job)]
+
     def _cut(
         self, groups: Sequence[str], jobs: dict[str, list[JobView]], poll: float
     ) -> list[tuple[str, str]]:
-        """Cut these groups over side by side; answer the machines that failed, with their reasons.
+        """Cut these groups over side by side, and what has begun of others; answer the machines that failed, with their reasons.
 
         Everything that can stop a group comes before the first source is asked to shut down.
         """
@@ -142,6 +149,9 @@ class CutOver:
             self._prepare(name, jobs[name])
         for name in groups:
             self._announce(name, jobs[name])
+        for name in self._held:
+            self._take_up(name, jobs[name])
+        groups = [*groups, *self._held]
         failed = self._follow(groups, poll)
         if failed:
             self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
@@ -215,12 +225,17 @@ class CutOver:
             )
         return jobs_of
 
-    def _demand_orders(self, groups: Sequence[str], jobs: dict[str, list[JobView]]) -> None:
+    def _demand_orders(self, groups: Sequence[str], jobs: Mapping[str, Sequence[JobView]]) -> None:
         """Raises Conflict for a machine that its group's shutdownOrder forgets: then nothing begins."""
         for name in groups:
-            if self._orders.get(name) and (missing := self._unordered(name, jobs.get(name, ()))):
-                text = f"shutdownOrder of group {name} does not say when it is shut down"
-                raise Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
+            if forgotten := self._forgotten(name, jobs.get(name, ())):
+                raise forgotten
+
+    def _forgotten(self, group: str, jobs: Sequence[JobView]) -> Conflict | None:
+        if not self._orders.get(group) or not (missing := self._unordered(group, jobs)):
+            return None
+        text = f"shutdownOrder of group {group} does not say when it is shut down"
+        return Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
 
     def _trouble(
         self,
@@ -233,9 +248,11 @@ class CutOver:
             return closed
         if group in lacking:
             return self._jobless(group, jobs, lacking[group])
-        stuck = (job for job in jobs[group] if job.status in _STUCK and not _was_stopped(job))
-        early = filter(_first_run, jobs[group])
-        return next(map(self._stuck, stuck), None) or next(map(self._early, early), None)
+        stuck = (job for job in jobs[group] if job.status in STUCK and not was_stopped(job))
+        if forgotten := self._forgotten(group, jobs[group]):
+            return forgotten
+        early = (job_states.early(self._machine(job), self._wave) for job in jobs[group] if first_run(job))
+        return next(map(self._stuck, stuck), None) or next(early, None)
 
     def _jobless(
         self,
@@ -247,20 +264,15 @@ class CutOver:
         placements = [found for found in lacking if isinstance(found, ResolvedMachine)]
         return jobless.refusal(self._wave, group, lacking, finished_elsewhere(self._plane, placements, mine))
 
-    def _early(self, job: JobView) -> Conflict:
-        remedy = (
-            f"wait for it: `connector batch status {self._wave.file} --watch`, then run the cutover again"
-        )
-        return Conflict("its first run is not over", on=self._machine(job), remedy=remedy)
-
     def _stuck(self, job: JobView) -> Conflict:
         """Why no cutover of a job can begin, with the command that helps."""
-        if job.rolled_back:
-            text = _BACK
-            remedy = f"sync it anew with `connector batch start {self._wave.file}`, then run it again"
-            return Conflict(text, on=self._machine(job), remedy=remedy)
-        text = f"it is {job.state}{': ' if job.error else ''}{job.error}"
-        return Conflict(text, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
+        united = bool(self._orders.get(job.group))
+        name = (
+            f"application rollback {application(self._wave, job.group)}"
+            if united
+            else f"job rollback {job.name}"
+        )
+        return job_states.stuck(job, self._machine(job), self._wave, f"connector {name}")
 
     def _ranks(self, group: str, jobs: Sequence[JobView]) -> dict[str, int]:
         """The ranks by machine."""
@@ -286,16 +298,29 @@ class CutOver:
             return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")
         return None
 
+    def _keeps(self, group: str) -> bool:
+        """Whether no cutover of the group may begin at this moment."""
+        return group in self._held or self._closed(group) is not None
+
     def _prepare(self, group: str, jobs: Sequence[JobView]) -> None:
         """All that comes before the cutover. Raises what stops it; then nothing has begun."""
         machines = [self._machine(job) for job in jobs]
-        if self._orders.get(group) and not any(map(_goes_down, jobs)):  # else it is united already
+        if self._orders.get(group) and not any(map(goes_down, jobs)):  # else it is united already
             places = self._ranks(group, jobs)
             unfinished = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
             self._plane.unite(application(self._wave, group), unfinished)
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
         self._owed.owe(Phase.AFTER_CUTOVER, [job.id for job in jobs], group)
-        self._resuming |= {job.id for job in jobs if _was_stopped(job)}
+        self._resuming |= {job.id for job in jobs if was_stopped(job)}
+
+    def _take_up(self, group: str, jobs: Sequence[JobView]) -> None:
+        """Finish what has begun of a group of which nothing else may begin. No hook can keep a source down."""
+        begun = [job for job in jobs if job.id in self._held[group]]
+        self._owed.owe(Phase.AFTER_CUTOVER, [job.id for job in jobs], group)
+        self._resuming |= {job.id for job in begun if was_stopped(job)}
+        for job in begun:
+            down = f"; {job.down}" if job.down else ""
+            self._told(f"{self._machine(job)}: its cutover has begun and is finished{down}")
 
     def _announce(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]
@@ -315,7 +340,7 @@ class CutOver:
         for job in jobs:
             if self._resumes(job):
                 self._resume(job)
-        if self._closed(group):
+        if self._keeps(group):
             return
         if self._orders.get(group):
             self._ask_all(group, jobs)
@@ -331,7 +356,7 @@ class CutOver:
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
 
     def _resumes(self, job: JobView) -> bool:
-        return _was_stopped(job) and job.id in self._resuming
+        return was_stopped(job) and job.id in self._resuming
 
     def _resume(self, job: JobView) -> None:
         """Start a job whose cutover was stopped, once: if somebody stops it again, it stays stopped."""
@@ -382,7 +407,8 @@ class CutOver:
     def _look(self, groups: Sequence[str], told_jobs: set[str]) -> list[tuple[str, str]] | None:
         """The failures when all jobs are over, else None. Waiting jobs are asked. `told_jobs`: jobs whose end was printed.
 
-        A job whose cutover has not begun when the window closes is over too: it is not asked any more.
+        A job whose cutover has not begun when the window closes is over too: it is not asked any more. So is one of a group
+        of which nothing may begin.
         """
         grouped = self._grouped()
         jobs = [job for name in groups for job in grouped.get(name, ())]
@@ -391,17 +417,23 @@ class CutOver:
                 told_jobs.add(job.id)
                 self._told(f"{self._machine(job)}: finished, image {job.image}")
             self._tell_state(job)
-        closed = {name for name in groups if self._closed(name)}
-        late = {job.id for name in closed for job in grouped.get(name, ()) if not job.cut_over}
+        kept = {name for name in groups if self._keeps(name)}
+        late = {job.id for name in kept for job in grouped.get(name, ()) if not job.cut_over}
         rests = all(self._rests(job) or job.id in late for job in jobs)
         if rests and all(map(self._settled, groups)):
-            jobs = [job for name in groups for job in self._grouped().get(name, ())]
-            return [(self._machine(job), _why(job)) for job in jobs if job.status in _STUCK]
+            jobs = [
+                job for name in groups for job in self._grouped().get(name, ()) if self._counts(name, job)
+            ]
+            return [(self._machine(job), job_states.why(job)) for job in jobs if job.status in STUCK]
         self._ask_each(groups, grouped)
         return None
 
+    def _counts(self, group: str, job: JobView) -> bool:
+        """Whether a job that is stuck is a failure of this cutover, and not one that never began in it."""
+        return group not in self._held or job.id in self._held[group]
+
     def _rests(self, job: JobView) -> bool:
-        return job.status == "Finished" or (job.status in _STUCK and not self._resumes(job))
+        return job.status == "Finished" or (job.status in STUCK and not self._resumes(job))
 
     def _tell_state(self, job: JobView) -> None:
         """One line when a cutover under way reaches another state, or when its source goes down."""
@@ -418,27 +450,6 @@ class CutOver:
 
     def _machine(self, job: JobView) -> str:
         return self._names.get(job.source, job.name)
-
-
-def _why(job: JobView) -> str:
-    if job.rolled_back and not job.error:
-        return _BACK
-    return "; ".join(filter(None, (job.down, job.error or job.state)))
-
-
-def _was_stopped(job: JobView) -> bool:
-    """Whether its cutover began and was stopped. It goes on when the job is started."""
-    return job.status == "Stopped" and job.cut_over
-
-
-def _goes_down(job: JobView) -> bool:
-    """Whether its cutover is under way."""
-    return job.status == "Running" and job.cut_over
-
-
-def _first_run(job: JobView) -> bool:
-    """Whether it runs and has no image of an earlier run, so its run is no delta."""
-    return job.status == "Running" and not job.cut_over and not any(run.image for run in job.runs)
 
 
 def _done(jobs: Sequence[JobView]) -> bool:

@@ -12,13 +12,13 @@ from connector.errors import ConnectorError, Interrupted
 def interrupted(wave: Wave, jobs: Sequence[JobView], machine: Callable[[JobView], str]) -> Interrupted:
     """The control plane goes on with every cutover that it was asked for. `machine`: the name of a job's machine."""
     running = [job for job in jobs if job.cut_over and job.status == "Running"]
+    down = [f"{machine(job)}: {job.down}" for job in jobs if job.down]
     if not running:
         return Interrupted(
-            "stopped; no cutover of the wave is under way",
+            "; ".join(["stopped; no cutover of the wave is under way", *down]),
             remedy="the same command goes on where it was",
         )
     names = ", ".join(map(machine, running))
-    down = [f"{machine(job)}: {job.down}" for job in running if job.down]
     return Interrupted(
         "; ".join([f"no longer watching; the cutover of {names} goes on in the control plane", *down]),
         remedy=f"{_watch(wave)}; take back: {_way_back(wave, running)}",
