@@ -1,18 +1,20 @@
 """`Apply` makes the control plane equal to a plan, completely or not at all.
 
 Every call that can be refused comes before any job starts. If a call fails, the jobs that this run created are deleted and
-its changes are undone. After a kill, apply again: the same wave and machine have the same ClientToken and get the same job.
+its changes are undone; what stays is said, with what to do. After a kill, apply again: the same wave and machine have the
+same ClientToken and get the same job.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
+from connector import amounts
 from connector.batch import quantities
 from connector.batch.fields import in_keys
 from connector.batch.job_specification import creation
@@ -20,7 +22,7 @@ from connector.batch.plan import JobChange, PlannedCall, Step, WavePlan
 from connector.batch.plane import Plane
 from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.batch.smc_plane import PARALLEL
-from connector.errors import Conflict, ConnectorError
+from connector.errors import Conflict, ConnectorError, Interrupted
 
 ATTEMPTS: Final = 100  # how many deleted jobs of one wave and machine are skipped
 RELEASE: Final = 30.0  # seconds until a deleted job that never ran is gone
@@ -64,7 +66,11 @@ class Apply:
             raise ManifestRefused(self._plan.wave.file, self._plan.problems)
         try:
             failures = self._create() or self._change()
-        except BaseException:  # an interrupt is undone like a failure
+        except ConnectorError as why:
+            failures = [Problem(_said(why), FilePosition(), why.remedy or "apply again")]
+        except KeyboardInterrupt:  # it is undone like a failure
+            raise _interrupted(*self._undo()) from None
+        except BaseException:
             self._undo()
             raise
         if failures:
@@ -120,6 +126,8 @@ class Apply:
         elif call.action == "TagResources":
             tags = {tag["Key"]: tag["Value"] for tag in parameters["Tag"]}
             self._plane.tag(parameters["ResourceId"], tags)
+        elif call.action == "UntagResources":
+            self._plane.untag(parameters["ResourceId"], parameters["TagKey"])
 
     def _start(self) -> tuple[list[str], list[Problem], list[Problem]]:
         """Start the jobs that start at once. A job that cannot start now is scheduled."""
@@ -162,11 +170,41 @@ class Apply:
                 self._pause(0.2)
         remedy = "apply again to go on from there, or delete the job: `connector job list --tag wave`"
         remaining = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
-        return len(self._created) + len(changed) - len(trouble), remaining
+        remaining += self._staying([step for step in changed if step not in [one for one, _ in trouble]])
+        return len(self._created) + len(changed) - len(remaining), remaining
+
+    def _staying(self, steps: Sequence[Step]) -> Iterator[Problem]:
+        """What stands in changed jobs although their changes were undone: a value where none was before."""
+        concerned = {step.job.id: step for step in steps if step.job and step.lasting}
+        try:
+            jobs = self._plane.jobs_by_id(list(concerned)) if concerned else ()
+        except ConnectorError as silent:
+            for step in concerned.values():
+                names = ", ".join(step.lasting)
+                yield _problem(
+                    step, f"{names} may have stayed: {_said(silent)}", "see `connector batch plan`"
+                )
+            return
+        for job in jobs:
+            step = concerned[job.id]
+            if staying := [f"{name} {job.asked[name]}" for name in step.lasting if job.asked.get(name)]:
+                begins = "it begins by itself then: " if "ScheduledStartTime" in step.lasting else ""
+                remedy = (
+                    f"{begins}change it and apply again, or delete the job: `connector job delete {job.name}`"
+                )
+                yield _problem(step, f"{', '.join(staying)} stays: it cannot be unset", remedy)
 
     def _put_back(self, step: Step) -> None:
         for call in step.undo:
             self._do(call)
+
+
+def _interrupted(undone: int, left: Sequence[Problem]) -> Interrupted:
+    text = f"stopped, and not applied; {amounts.plural(undone, 'step')} undone"
+    if not left:
+        return Interrupted(f"{text}: nothing is left of it", remedy="apply again")
+    lines = "; ".join(problem.what for problem in left)
+    return Interrupted(f"{text}, {len(left)} could not be: {lines}", remedy=left[0].remedy)
 
 
 def _side_by_side(

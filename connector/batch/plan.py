@@ -73,6 +73,11 @@ class Step:
     starts: bool = False
 
     @property
+    def lasting(self) -> tuple[str, ...]:
+        """The parameters that had no value before. No call of `undo` takes their values away again."""
+        return tuple(d.what for d in self.differences if d.now is None and d.what in BY_NAME)
+
+    @property
     def mark(self) -> FilePosition:
         return self.specification.placement.mark if self.specification else FilePosition()
 
@@ -243,6 +248,8 @@ def _calls(
         calls.append(_tagging(job, tags))
         if before:
             undo.append(_tagging(job, before))
+        if added := sorted(tags.keys() - before.keys()):
+            undo.append(_untagging(job, added))
     if starts:
         calls.append(PlannedCall("StartReplicationJob", {"JobId": job.id}))
     return tuple(calls), tuple(undo)
@@ -256,6 +263,12 @@ def _tagging(job: JobView, tags: Mapping[str, str]) -> PlannedCall:
     listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
     return PlannedCall(
         "TagResources", {"ResourceType": "replicationjob", "ResourceId": [job.id], "Tag": listed}
+    )
+
+
+def _untagging(job: JobView, keys: Sequence[str]) -> PlannedCall:
+    return PlannedCall(
+        "UntagResources", {"ResourceType": "replicationjob", "ResourceId": [job.id], "TagKey": list(keys)}
     )
 
 

@@ -124,6 +124,10 @@ class SmcPlane:
         for part in _parts(jobs):
             self._call("TagResources", ResourceType="replicationjob", ResourceId=part, Tag=listed)
 
+    def untag(self, jobs: Sequence[str], keys: Sequence[str]) -> None:
+        for part in _parts(jobs):
+            self._call("UntagResources", ResourceType="replicationjob", ResourceId=part, TagKey=list(keys))
+
     def start(self, job: str) -> None:
         self._call("StartReplicationJob", JobId=job)
 
