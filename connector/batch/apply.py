@@ -8,10 +8,11 @@ same ClientToken and get the same job.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from connector import amounts
@@ -27,6 +28,8 @@ from connector.errors import Conflict, ConnectorError, Interrupted
 ATTEMPTS: Final = 100  # how many deleted jobs of one wave and machine are skipped
 RELEASE: Final = 30.0  # seconds until a deleted job that never ran is gone
 LATER: Final = 120.0  # seconds until a job that could not be started at once starts by itself
+
+MOST_TAGS: Final = 20  # that one call may set
 
 T = TypeVar("T")
 
@@ -45,7 +48,10 @@ class Applied:
 
 
 class Apply:
-    """Carries out one plan once. `told` gets each machine's name and what was done."""
+    """Carries out one plan once. `told` gets each machine's name and what was done.
+
+    `marks`: tags that every job gets with its creation, or before its first change; they are undone with the rest.
+    """
 
     def __init__(
         self,
@@ -54,8 +60,10 @@ class Apply:
         told: Callable[[str, str], None] = lambda _machine, _what: None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._plane, self._plan, self._told = plane, plan, told
+        self._marks = marks
         self._clock, self._pause = clock, pause
         self._created: dict[str, Step] = {}
         self._changed: list[Step] = []
@@ -102,8 +110,12 @@ class Apply:
         if step.specification is None:
             raise AssertionError(f"the step for {step.machine} creates no job")
         parameters = creation(step.specification, self._plan.wave.name, self._clock(), attempt)
-        job = self._plane.create(parameters)
+        marked = [*parameters["Tag"], *({"Key": key, "Value": value} for key, value in self._marks.items())]
+        fits = len(marked) <= MOST_TAGS
+        job = self._plane.create(parameters | {"Tag": marked} if fits else parameters)
         self._created[job] = step
+        if self._marks and not fits:
+            self._plane.tag([job], self._marks)
         if step.specification.placement.left_out:
             self._plane.leave_out(job, step.specification.placement.left_out)
         self._told(step.machine, "created")
@@ -113,6 +125,8 @@ class Apply:
 
     def _change_one(self, step: Step) -> None:
         self._changed.append(step)
+        if self._marks and step.job:
+            self._plane.tag([step.job.id], self._marks)
         for call in step.calls:
             self._do(call)
         self._told(step.machine, "changed")
@@ -197,6 +211,12 @@ class Apply:
     def _put_back(self, step: Step) -> None:
         for call in step.undo:
             self._do(call)
+        if self._marks and step.job:
+            before = {key: step.job.tags[key] for key in self._marks if key in step.job.tags}
+            if before:
+                self._plane.tag([step.job.id], before)
+            if added := sorted(self._marks.keys() - before.keys()):
+                self._plane.untag([step.job.id], added)
 
 
 def _interrupted(undone: int, left: Sequence[Problem]) -> Interrupted:

@@ -1,6 +1,7 @@
 """A hook that runs after a phase is owed from before the phase until it has run. A tag of the jobs remembers it.
 
-So a command that is repeated, after a failed hook or a kill, runs what is still owed.
+So a command that is repeated, after a failed hook or a kill, runs what is still owed. A job that a phase creates is created with
+the tag (`marks`): a kill between the two would lose the hook.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class OwedHooks:
         """Remember that the phase's hooks must run for these jobs. Without such hooks nothing is done."""
         if jobs and self._hooks.has(phase, group):
             self._plane.tag(jobs, {_tag(phase): _OWED})
+
+    def marks(self, phase: Phase) -> dict[str, str]:
+        """The tags of a job that owes the phase's hooks; none if there are no such hooks."""
+        return {_tag(phase): _OWED} if self._hooks.has(phase) else {}
 
     def run(self, phase: Phase, jobs: Sequence[str], machines: Sequence[str], group: str = "") -> None:
         """Run the phase's hooks; then they are no longer owed. Raises `HookFailed`."""

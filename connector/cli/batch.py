@@ -361,22 +361,22 @@ def cutover_code(result: CutoverResult) -> int:
 
 
 def carry_out_plan(plane: Plane, plan: WavePlan, around: HookRunner, as_json: bool) -> Applied:
-    """Apply the plan, with its hooks if there is something to do. An after-apply hook that is owed runs first."""
+    """Apply the plan, with its hooks if there is something to do. After-apply hooks that are owed run too."""
     owed = OwedHooks(plane, around)
-    if steps := {step.job.id: step for step in plan.steps if step.job and owes(step.job, Phase.AFTER_APPLY)}:
-        owed.run(Phase.AFTER_APPLY, list(steps), [step.machine for step in steps.values()])
+    owing = {s.job.id: s.machine for s in plan.steps if s.job and owes(s.job, Phase.AFTER_APPLY)}
     if plan.empty:
+        if owing:
+            owed.run(Phase.AFTER_APPLY, list(owing), list(owing.values()))
         return Applied()
     machines = [step.machine for step in plan.pending]
     around.run(Phase.BEFORE_APPLY, machines=machines)
     say = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
-    applied = Apply(plane, plan, say).run()
+    applied = Apply(plane, plan, say, marks=owed.marks(Phase.AFTER_APPLY)).run()
     if applied.failures:
         around.notify(Happening.FAILED, machines=machines, detail=applied.failures[0].what)
         return applied
-    jobs = [*applied.created, *applied.changed]
-    owed.owe(Phase.AFTER_APPLY, jobs)
-    owed.run(Phase.AFTER_APPLY, jobs, machines)
+    jobs = list(dict.fromkeys([*applied.created, *applied.changed, *owing]))
+    owed.run(Phase.AFTER_APPLY, jobs, list(dict.fromkeys([*machines, *owing.values()])))
     around.notify(Happening.APPLIED, machines=machines)
     return applied
 
