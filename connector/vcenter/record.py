@@ -26,6 +26,7 @@ from connector.vcenter.trust import PinnedConnection
 
 NOWHERE = "https://vcenter.invalid"
 FILE = "conversation.yaml"
+_CONTENT_TYPES = {"text/xml", "application/xml", "application/soap+xml", "text/html", "text/plain"}
 
 
 @dataclass
@@ -43,12 +44,12 @@ class Tape:
                 "method": method,
                 "uri": NOWHERE + path,
                 "headers": {},
-                "body": self.scrubber.document(body.decode()) if body else None,
+                "body": self.scrubber.message(body) or None,
             },
             "response": {
-                "status": {"code": answer.status, "message": answer.reason},
+                "status": {"code": answer.status, "message": ""},  # a proxy may put names into the message
                 "headers": answer.kept,
-                "body": {"string": self.scrubber.document(answer.text.decode())},
+                "body": {"string": self.scrubber.message(answer.text)},
             },
         }
         with self.lock:
@@ -76,7 +77,8 @@ class RecordedAnswer(io.BytesIO):
     @property
     def kept(self) -> dict[str, list[str]]:
         """The headers that a client reads, without the session's secret."""
-        headers = {"content-type": [self._headers.get("content-type", "text/xml")]}
+        told = self._headers.get("content-type", "text/xml").partition(";")[0].strip().lower()
+        headers = {"content-type": [told if told in _CONTENT_TYPES else "application/octet-stream"]}
         if "set-cookie" in self._headers:
             headers["set-cookie"] = [f"vmware_soap_session={SCRUBBED}; Path=/; HttpOnly; Secure"]
         return headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from connector.vcenter.eligibility import survey
 from connector.vcenter.record import FILE, NOWHERE, record
 from connector.vcenter.scrub import SCRUBBED, Scrubber, vocabulary
 from connector.vcenter.session import Session
+from simulator.faults import Rule
 from tests.vcenter.cassettes import FOLDER, asked, recorder
 from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
 from tests.vcenter.witness import Witness
@@ -120,6 +122,77 @@ def test_pseudonyms_of_two_recordings_have_nothing_in_common(known: frozenset[st
     assert first.text("kundenname") != second.text("kundenname")
 
 
+HIDING = {
+    "text": "<name>{}</name>",
+    "after a tag": "<name>x</name>{}<val/> {}",
+    "attribute": "<obj type=\"{}\" a='{}'>1</obj>",
+    "namespace": '<obj xmlns:v="urn:{}">1</obj>',
+    "CDATA": "<name><![CDATA[ {} ]]></name><![CDATA[{}]]>",
+    "comment": "<name>1</name><!-- {} -->",
+    "instruction": "<name>1</name><?proxy {}?>",
+    "empty element": '<name a="{}"/>{}',
+    "version": "<version>{}</version><apiType>{}</apiType><namespace>{}</namespace>",
+    "password": "<password>{}<a/>{}</password>",
+}
+
+
+@given(
+    name=st.from_regex(r"[^\W\d_]{4,12}", fullmatch=True),
+    where=st.lists(st.sampled_from(sorted(HIDING)), min_size=1),
+)
+def test_no_name_hides_in_a_message(name: str, where: list[str]) -> None:
+    """Wherever XML can have it, in letters or in references by number; and where it is cut by what is no UTF-8."""
+    scrubber = Scrubber(b"key" * 10, frozenset({"name", "val", "obj", "type", "Envelope"}))
+    for written in (name, "".join(f"&#{ord(letter)};" for letter in name)):
+        inside = "".join(HIDING[one].replace("{}", written) for one in where)
+        document = f'<?xml version="1.0"?><e:Envelope xmlns:e="urn:e" to="{written}">{inside}</e:Envelope>'
+        for scrubbed in (
+            scrubber.message(document.encode()),
+            scrubber.message(document.encode() + b"<!-- \xff -->"),
+        ):
+            assert name not in scrubbed and written not in scrubbed and name not in html.unescape(scrubbed)
+            assert "Envelope" in scrubbed, "it is still a message"
+
+
+@given(
+    page=st.text(),
+    around=st.sampled_from(["{}", "<html><p>{}</p></html>", "<e:Envelope>{}", "<!DOCTYPE {}><Envelope/>"]),
+)
+def test_of_what_is_no_message_only_the_length_is_kept(page: str, around: str) -> None:
+    body = around.replace("{}", f"vc01 corp {page}").encode("utf-8", "replace")
+    assert Scrubber(b"key", frozenset()).message(body) == f"no message of vCenter, {len(body)} bytes"
+
+
+def test_our_own_messages_lose_names_alone(known: frozenset[str]) -> None:
+    """What is recorded keeps each tag and attribute: of all conversations of ours."""
+    scrubber = Scrubber(b"key", known)
+    texts = re.compile(r">[^<]+<|encoding=\S+")
+    for file in FOLDER.glob("*.yaml"):
+        for interaction in yaml.safe_load(file.read_text())["interactions"]:
+            for body in (interaction["request"]["body"], interaction["response"]["body"]["string"]):
+                if body:
+                    text = body.decode() if isinstance(body, bytes) else body
+                    scrubbed = scrubber.message(text.encode())
+                    assert texts.sub("><", scrubbed) == texts.sub("><", text)
+
+
+def test_the_page_of_a_proxy_is_no_part_of_a_recording(place: World, tmp_path: Path) -> None:
+    """Its call is repeated, so the recording succeeds and has both answers."""
+    page = "<html><body>Failed to connect to endpoint: <b>vc01</b>.lab.example kundenname</body></html>"
+    answer = {"status": 503, "body": page, "contentType": "text/html; title=kundenname"}
+    place.estate.faults.add(Rule("RetrievePropertiesEx", "answer", answer=answer))
+    try:
+        record(place.settings(), tmp_path)
+    finally:
+        place.estate.faults.replace([])
+    answers = [one["response"] for one in yaml.safe_load((tmp_path / FILE).read_text())["interactions"]]
+    refused = [one for one in answers if one["status"]["code"] == 503]
+    assert [one["body"]["string"] for one in refused] == [f"no message of vCenter, {len(page)} bytes"]
+    assert not [
+        secret for secret in (*SECRETS, "vc01", "endpoint") if secret in (tmp_path / FILE).read_text()
+    ]
+
+
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
 
 
@@ -183,6 +256,10 @@ def test_what_the_client_must_understand_is_kept(kept: str, known: frozenset[str
         ("52 de c0 d9 b9 43 9d 10-61 d5 4c 1b e9 7b 65 63/81", r"([0-9a-f]{2}[ -]){15}[0-9a-f]{2}/81"),
         ("web01.corp.example", r"n[0-9a-f]{8}\.n[0-9a-f]{8}\.n[0-9a-f]{8}"),
         ("&lt;Kunde&gt;", r"&lt;n[0-9a-f]{8}&gt;"),
+        ("M&#252;ller", r"(n[0-9a-f]{8}){3}"),
+        ("&Kunde;", r"&n[0-9a-f]{8};"),
+        ("\u0915\u093f\u2122 \U0001f984", r"n[0-9a-f]{8} n[0-9a-f]{8}"),
+        ("::ffff:10.47.11.8", r"fd00::[0-9a-f]{4}"),
     ],
 )
 def test_the_form_of_a_thing_outlives_its_content(text: str, pattern: str, known: frozenset[str]) -> None:
