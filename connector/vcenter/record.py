@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from connector import files
-from connector.errors import BadInput, ConnectorError
+from connector.errors import BadInput, ConnectorError, VCenterFault
 from connector.model import Machine
 from connector.settings import VCenterSettings
 from connector.vcenter import inventory, tracking
-from connector.vcenter.bodies import LARGEST, strange
+from connector.vcenter.bodies import LARGEST, PACKINGS, Body, strange
 from connector.vcenter.scrub import SCRUBBED, Scrubber, vocabulary
 from connector.vcenter.session import Session
 from connector.vcenter.trust import PinnedConnection
@@ -49,7 +49,7 @@ class Tape:
             "response": {
                 "status": {"code": answer.status, "message": ""},  # a proxy may put names into the message
                 "headers": answer.kept,
-                "body": {"string": self.scrubber.message(answer.text)},
+                "body": {"string": self.scrubber.message(answer.unpacked)},
             },
         }
         with self.lock:
@@ -82,6 +82,17 @@ class RecordedAnswer(io.BytesIO):
         if "set-cookie" in self._headers:
             headers["set-cookie"] = [f"vmware_soap_session={SCRUBBED}; Path=/; HttpOnly; Secure"]
         return headers
+
+    @property
+    def unpacked(self) -> bytes:
+        """The body as a client reads it. A proxy may pack it although nobody asked for that; one that is damaged is empty."""
+        if self._headers.get("content-encoding", "").strip().lower() not in PACKINGS:
+            return self.text
+        body = Body(io.BytesIO(self.text), packed=True)
+        try:
+            return b"".join(iter(body.read, b""))
+        except (ConnectionResetError, VCenterFault):
+            return b""
 
     def getheader(self, name: str, default: str | None = None) -> str | None:
         return self._headers.get(name.lower(), default)

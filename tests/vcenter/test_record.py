@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import html
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +24,11 @@ from connector.model import Inventory, Machine
 from connector.settings import VCenterSettings
 from connector.vcenter import inventory
 from connector.vcenter.eligibility import survey
-from connector.vcenter.record import FILE, NOWHERE, record
+from connector.vcenter.record import FILE, NOWHERE, RecordedAnswer, record
 from connector.vcenter.scrub import SCRUBBED, Scrubber, vocabulary
 from connector.vcenter.session import Session
 from simulator.faults import Rule
+from simulator.vcenter.hostile import Raw
 from tests.vcenter.cassettes import FOLDER, asked, recorder
 from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
 from tests.vcenter.witness import Witness
@@ -191,6 +195,43 @@ def test_the_page_of_a_proxy_is_no_part_of_a_recording(place: World, tmp_path: P
     assert not [
         secret for secret in (*SECRETS, "vc01", "endpoint") if secret in (tmp_path / FILE).read_text()
     ]
+
+
+@pytest.mark.parametrize("notes", [b"caf\xe9 kundenname", b"\xc3", b"\x01\x02 \xed\xa0\x80"])
+def test_an_answer_that_is_no_utf_8_is_recorded_as_it_is_read(
+    notes: bytes, place: World, tmp_path: Path
+) -> None:
+    place.server.center.hostile["vm-102"] = {"config.version": Raw(' xsi:type="xsd:string"', notes)}
+    try:
+        record(place.settings(), tmp_path)
+        with Session(place.settings()) as session:
+            real = inventory.whole(session)
+    finally:
+        place.server.center.hostile.clear()
+    played, _ = replay(tmp_path)
+    odd, same = (next(one for one in seen.machines if one.moref == "vm-102") for seen in (real, played))
+    assert "\ufffd" in odd.hardware and "\ufffd" in same.hardware
+    assert "kundenname" not in (tmp_path / FILE).read_text()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_an_answer_that_a_proxy_packed_is_recorded_unpacked(coding: str) -> None:
+    """Nobody asked for it, but our client reads it too. Of a damaged one nothing is kept."""
+    plain = b"<Envelope><name>1</name></Envelope>"
+    packed = gzip.compress(plain) if coding == "gzip" else zlib.compress(plain)
+    answer = RecordedAnswer(Stored(packed, {"Content-Encoding": coding}))
+    damaged = RecordedAnswer(Stored(packed[:-6], {"Content-Encoding": coding}))
+    assert (answer.unpacked, answer.read(), damaged.unpacked) == (plain, packed, b"")
+
+
+class Stored(io.BytesIO):
+    """An answer as the connection gives it."""
+
+    status, reason, length = 200, "OK", 0
+
+    def __init__(self, body: bytes, headers: dict[str, str]) -> None:
+        super().__init__(body)
+        self.getheaders = headers.items
 
 
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
