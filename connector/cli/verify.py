@@ -134,7 +134,7 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     """
     evidence_manifest = read_manifest(manifest)
     checked_key = None if key is None else require_key(evidence_manifest, key, manifest)
-    files = choose(evidence_manifest.disks, images or (str(manifest.parent),), complete=not images)
+    files = choose(evidence_manifest.disks, images or (str(manifest.parent),))
     checked = [_check(evidence_manifest, name, path) for name, path in sorted(files.items())]
     tell(evidence_manifest, checked, checked_key is not None, as_json)
     differing = [disk for disk in checked if not disk.is_sound]
@@ -174,10 +174,11 @@ def require_key(manifest: Manifest, key: str, path: Path) -> bytes:
     return manifest.key
 
 
-def choose(disks: Mapping[str, Any], images: Sequence[str], *, complete: bool) -> dict[str, Path]:
-    """The file of each disk; one that is named goes before those of a directory. `complete`: every disk must have a file.
+def choose(disks: Mapping[str, Any], images: Sequence[str]) -> dict[str, Path]:
+    """The file of each disk; one that is named goes before those of a directory.
 
-    Raises NotFound, and BadInput when a word names no disk or when a disk has several files.
+    Raises NotFound if a directory has not all that is not named (whoever names files alone may leave disks out), and BadInput
+    when a word names no disk or when a disk has several files.
     """
     named: defaultdict[str, set[Path]] = defaultdict(set)
     beside: defaultdict[str, set[Path]] = defaultdict(set)
@@ -197,7 +198,7 @@ def choose(disks: Mapping[str, Any], images: Sequence[str], *, complete: bool) -
             raise BadInput("which disk is it?", on=word, remedy=f"say KEY={word}; the manifest has {keys}")
     files = {key: _only(key, paths) for key, paths in {**beside, **named}.items()}
     lacking = sorted(set(disks) - set(files))
-    if not files or (complete and lacking):
+    if lacking and any(Path(word).is_dir() for word in images):
         raise NotFound(f"no image of disk {', '.join(lacking)}", on=", ".join(images), remedy="say KEY=FILE")
     return files
 

@@ -219,6 +219,11 @@ def test_what_is_wrong_with_the_manifest_is_one_line(
     (home / "2001.raw").unlink()
     assert verify(str(path)) == 3
     assert "no image of disk 2001" in capsys.readouterr().err
+    assert verify(str(path), str(home)) == 3, "an archive that lacks a disk"
+    assert "no image of disk 2001" in capsys.readouterr().err
+    assert verify(str(path), str(home), "2000=" + str(home / "2000.raw")) == 3
+    assert verify(str(path), str(home / "2000.raw")) == 0, "one file that is named may be all that is meant"
+    capsys.readouterr()
     assert verify(str(tmp_path / "nothing.json")) == 2
     assert verify(str(path), "--key", str(tmp_path / "nothing.pub")) == 2
     (tmp_path / "x.raw").write_bytes(b"")
