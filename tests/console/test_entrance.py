@@ -17,7 +17,11 @@ from connector.control.console.middleware import guarded
 from connector.control.console.pages import ours
 from connector.control.console.sessions import LoginThrottle
 from connector.control.domain.entities import Role
+from connector.control.state import directory_key
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import sessions
+from connector.errors import AuthenticationFailed
 from tests.console.conftest import Console
 from tests.console.visitor import HOST, Visitor
 
@@ -99,6 +103,54 @@ def test_a_wrong_secret_and_a_wrong_key_read_the_same(console: Console) -> None:
     assert answers[3].status == 400
     refused = console.store.audit.page(who=key.id).rows
     assert [(entry.action, entry.origin) for entry in refused] == [("ConsoleLogInRefused", "192.0.2.2")]
+
+
+def refused(console: Console) -> list[tuple[str, str, str]]:
+    """Who was refused, from where and why: oldest first."""
+    rows = reversed(console.store.audit.page(size=100).rows)
+    return [(r.who, r.origin, r.details["Reason"]) for r in rows if r.action == "ConsoleLogInRefused"]
+
+
+def test_every_refused_login_is_in_the_audit_log(console: Console) -> None:
+    """Also of a right secret whose key is for commands only, and of a key that does not exist."""
+    group = console.store.workgroups.create("shop", "").id
+    limited, secret = console.keys.create("a program", Role.OPERATOR, [group])
+    known, _ = console.people[Role.ADMIN]
+    own = directory_key.load(console.house.folder)
+    gone = "AK" + "g" * 22
+    assert console.visitor(None, "192.0.2.1").log_in(limited.id, secret).status == 401
+    assert console.visitor(None, "192.0.2.2").log_in(gone, secret).status == 401
+    assert console.visitor(None, "192.0.2.3").log_in(known.id, "wrong").status == 401
+    directory = AccessKeys(console.store.keys, Vault(console.house.folder / "key"), own)
+    people = authenticator.SessionAuthenticator(console.store, directory, LoginThrottle())
+    with pytest.raises(AuthenticationFailed, match="belongs to the state directory"):
+        people.enter(own.id, own.secret, "192.0.2.4")
+    found = refused(console)
+    assert [(who, origin) for who, origin, _ in found] == [
+        (limited.id, "192.0.2.1"),
+        (gone, "192.0.2.2"),
+        (known.id, "192.0.2.3"),
+        (own.id, "192.0.2.4"),
+    ]
+    assert ["limited to workgroups" in found[0][2], found[1][2] == found[2][2]] == [True, True]
+
+
+@pytest.mark.parametrize("typed", ["x" * 40, "", "AK\u00e9", "AK" + "g" * 21, "two words"])
+def test_a_secret_in_the_place_of_a_key_is_not_in_the_audit_log(console: Console, typed: str) -> None:
+    assert console.visitor(None).log_in(typed, "whatever").status == 401
+    ((who, _, _),) = refused(console)
+    assert who == "unknown"
+
+
+def test_an_attempt_before_its_time_is_in_the_audit_log_once_in_each_wait(console: Console) -> None:
+    """Whoever does not wait must not be able to fill the database."""
+    key, secret = console.people[Role.ADMIN]
+    guesser = console.visitor(None, "203.0.113.9")
+    for number in range(attempts.FREE + 1):
+        guesser.log_in(key.id, f"guess {number}")
+    assert [guesser.log_in(key.id, secret).status for _ in range(5)] == [429] * 5
+    assert len(refused(console)) == attempts.FREE + 2
+    assert refused(console)[-1] == (key.id, "203.0.113.9", "too many failed attempts from this address")
 
 
 def test_a_disabled_key_is_out_at_once(console: Console) -> None:
@@ -231,6 +283,9 @@ def test_each_failure_costs_more_until_the_address_is_forgotten() -> None:
     assert waits[attempts.FREE : attempts.FREE + 4] == [2.0, 4.0, 8.0, 16.0]
     assert waits[-1] == LOGIN.longest
     assert counted.wait("192.0.2.2") == 0.0
+    assert [counted.too_soon("192.0.2.1") for _ in range(3)] == [True, False, False]
+    counted.failed("192.0.2.1")
+    assert counted.too_soon("192.0.2.1") and not counted.too_soon("192.0.2.2")
     ticks.now += attempts.MEMORY
     counted.failed("192.0.2.1")
     assert counted.wait("192.0.2.1") == 0.0

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.responses import Response
@@ -35,6 +35,7 @@ MOST: Final = 10_000
 class _Failures:
     count: int
     last: float
+    told: bool = False  # whether an attempt before its time was told since the last failure
 
     @property
     def until(self) -> float:
@@ -70,6 +71,16 @@ class LoginThrottle:
             while len(self._failures) > MOST:
                 self._failures.pop(next(iter(self._failures)))
 
+    def too_soon(self, address: str) -> bool:
+        """Whether this attempt before its time is the first since the last failure."""
+        name = _neighbourhood(address)
+        with self._lock:
+            failures = self._failures.get(name)
+            if failures is None or failures.told:
+                return False
+            self._failures[name] = replace(failures, told=True)
+            return True
+
     def succeeded(self, address: str) -> None:
         """Forget the address's failures: a right secret came from it."""
         with self._lock:
@@ -94,6 +105,9 @@ COOKIE: Final = "__Host-console"
 #: The cookie before the login, in place of the session's.
 VISITOR: Final = "__Host-console-visitor"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,80}")
+#: IDs as we make them. A person may paste a secret in place of one, and the audit log must not have it.
+_OURS: Final = re.compile(r"AK[A-Za-z0-9]{22}|state-directory-[0-9a-f]{12}")
+_UNKNOWN: Final = "unknown"
 _NOBODY: Final = secrets.token_urlsafe(32)
 #: For everybody who has not shown the right secret: it does not tell whether the key exists.
 _UNPROVED: Final = KeyRefusal(
@@ -116,6 +130,23 @@ class TooSoon(AuthenticationFailed):
         )
 
 
+_OF_DIRECTORY: Final = KeyRefusal(
+    "this access key belongs to the state directory, and the console is for people",
+    "make a key for yourself: connector control key create --state DIR",
+)
+_LIMITED: Final = KeyRefusal(
+    "this access key is limited to workgroups, and the console shows everything",
+    "use it with the command line or an SDK; log in with a key without limits",
+)
+
+
+def _not_for_people(key: AccessKey) -> KeyRefusal | None:
+    """Why nobody logs in with a key that is valid for commands."""
+    if key.of_directory:
+        return _OF_DIRECTORY
+    return None if key.workgroups is None else _LIMITED
+
+
 @dataclass(frozen=True, slots=True)
 class SessionUser:
     """The person that a session's cookie belongs to."""
@@ -135,37 +166,42 @@ class SessionAuthenticator:
     def enter(self, key_id: str, secret: str, origin: str) -> str:
         """Log in; answer the new session's cookie. Raises `AuthenticationFailed`, or `TooSoon` before it checks the key."""
         if (wait := self._attempts.wait(origin)) > 0:
-            raise TooSoon(wait)
+            raise self._too_soon(key_id, wait, origin)
         entry = self._keys.find(key_id) if _KEY_ID.fullmatch(key_id) else None
         right = hmac.compare_digest(
             (entry[1] if entry else _NOBODY).encode(), secret.encode("utf-8", "replace")
         )
         if entry is None or not right:
-            raise self._refused(entry[0] if entry else None, _UNPROVED, origin)
-        if (why := refusal(entry[0], self._store.now())) is not None:
-            raise self._refused(entry[0], why, origin)
+            raise self._failed(key_id, _UNPROVED, origin)
+        key = entry[0]
+        if (why := refusal(key, self._store.now())) is not None:
+            raise self._failed(key_id, why, origin)
         self._attempts.succeeded(origin)
-        if entry[0].of_directory:
-            raise AuthenticationFailed(
-                "this access key belongs to the state directory, and the console is for people",
-                on="log in",
-                remedy="make a key for yourself: connector control key create --state DIR",
-            )
-        if entry[0].workgroups is not None:
-            raise AuthenticationFailed(
-                "this access key is limited to workgroups, and the console shows everything",
-                on="log in",
-                remedy="use it with the command line or an SDK; log in with a key without limits",
-            )
-        token = self._store.sessions.open(entry[0].id, origin)
-        self._store.audit.add(entry[0].id, origin, "ConsoleLogIn", entry[0].id)
+        if (why := _not_for_people(key)) is not None:
+            raise self._refused(key_id, why, origin)
+        token = self._store.sessions.open(key.id, origin)
+        self._store.audit.add(key.id, origin, "ConsoleLogIn", key.id)
         return token
 
-    def _refused(self, key: AccessKey | None, why: KeyRefusal, origin: str) -> AuthenticationFailed:
+    def _too_soon(self, key_id: str, wait: float, origin: str) -> TooSoon:
+        """Only the first attempt of each wait is logged: whoever does not wait could fill the database."""
+        refused = TooSoon(wait)
+        if self._attempts.too_soon(origin):
+            self._log_refused(key_id, refused.what, origin)
+        return refused
+
+    def _failed(self, key_id: str, why: KeyRefusal, origin: str) -> AuthenticationFailed:
         self._attempts.failed(origin)
-        if key is not None:
-            self._store.audit.add(key.id, origin, "ConsoleLogInRefused", key.id)
+        return self._refused(key_id, why, origin)
+
+    def _refused(self, key_id: str, why: KeyRefusal, origin: str) -> AuthenticationFailed:
+        self._log_refused(key_id, why.why, origin)
         return AuthenticationFailed(why.why, on="log in", remedy=why.remedy)
+
+    def _log_refused(self, key_id: str, why: str, origin: str) -> None:
+        known = _OURS.fullmatch(key_id) or (_KEY_ID.fullmatch(key_id) and self._store.keys.find(key_id))
+        shown = key_id if known else _UNKNOWN
+        self._store.audit.add(shown, origin, "ConsoleLogInRefused", shown, {"Reason": why})
 
     def session_user(self, token: str) -> SessionUser | None:
         """The person with this cookie; None if the session has ended or the key is refused."""
