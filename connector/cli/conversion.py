@@ -20,6 +20,7 @@ from connector.conversion.conversion import ConversionPlan, GuestImage
 from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
+from connector.errors import BadInput
 from connector.names import visible
 
 NETWORKS: Final = ("dhcp", "keep", "none")
@@ -184,8 +185,9 @@ def container(
     Exit codes: 0 made; 5 the guest is no Linux that can be read; 9 no space, or the registry refused; 11 DIR exists; 2 a file or
     a tool is missing.
     """
+    words = _words(command or "")
     described = machine_image.read(image)
-    made = containers.make(guest_image(described, "none", False), target, tag, shlex.split(command or ""))
+    made = containers.make(guest_image(described, "none", False), target, tag, words)
     click.echo(json.dumps(made.to_json()) if as_json else visible(f"{target}: {made.digest}"))
     if not as_json:
         click.echo(f"  runs {visible(shlex.join(made.command))}; ports {', '.join(made.ports) or 'none'}")
@@ -193,6 +195,16 @@ def container(
             click.echo(f"  note: {visible(note)}")
     if push:
         containers.push(target, tag, push, authfile)
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command, as a shell sees them."""
+    try:
+        return shlex.split(command)
+    except ValueError as odd:
+        raise BadInput(
+            f"the command cannot be split into words ({odd})", on="--command", remedy="close each quote"
+        ) from None
 
 
 def guest_image(

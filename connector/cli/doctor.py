@@ -26,6 +26,7 @@ from connector.appliance.cleanup.repair import (
     examine,
     mended,
 )
+from connector.appliance.doctor import probes
 from connector.appliance.doctor.facts import FactKind, LoginFact
 from connector.appliance.doctor.rules import judge, passed
 from connector.appliance.membership import Kept, kept_membership, owner_of
@@ -147,6 +148,8 @@ def doctor(
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
     _refuse_contradictions(url, target, file, only, as_role, repair, restore_cbt)
+    for instance in instances:
+        probes.instance_address(instance)  # before anything is asked of vCenter
     config = None if file is None else appliance.from_yaml(file)
     access = (
         estate.settings(url, user, password_file, thumbprint, authority)

@@ -84,7 +84,7 @@ class Site:
 
 
 def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
-    yield (name := probes.resolved(FactKind.CONTROL, urlsplit(section.url).hostname or section.url))
+    yield (name := probes.resolved(FactKind.CONTROL, _host(section.url)))
     if not name.trouble:
         membership = kept_membership(state)
         known = membership is not None and membership.is_of(section.thumbprint)
@@ -113,3 +113,11 @@ def _speak(section: ControlSection, state: Path) -> None:
                     on=section.url,
                     remedy="name an activation_code_file for the first start",
                 ) from None
+
+
+def _host(url: str) -> str:
+    """The host of a URL; of what is none the text itself, which does not resolve."""
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url

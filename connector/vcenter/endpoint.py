@@ -25,7 +25,10 @@ class VCenterAddress:
         Raises `BadInput`, and never repeats user information that somebody put into the address.
         """
         text = url.strip()
-        parts = urlsplit(text if "://" in text else f"https://{text}")
+        try:
+            parts = urlsplit(text if "://" in text else f"https://{text}")
+        except ValueError:
+            raise BadInput("this is no address", on="vCenter address", remedy=_HOW) from None
         _refuse(parts.scheme != "https", "the address does not begin with https://", parts.hostname)
         _refuse(parts.username is not None, "the address must not contain a user or password", parts.hostname)
         _refuse(not parts.hostname, "the address names no host", None)

@@ -17,6 +17,7 @@ from connector.appliance.doctor.facts import CertificateFact, FactKind, LibraryF
 from connector.appliance.doctor.probes import Ports
 from connector.appliance.doctor.rules import DoctorFinding, judge
 from connector.cli.site import Site
+from connector.errors import BadInput
 from connector.sources.factory import HostUse, ReaderSettings
 from connector.sources.https import HttpsSettings
 from connector.sources.nfc import NfcSettings
@@ -231,6 +232,43 @@ def test_ports_of_an_instance() -> None:
         assert not list(judge(probes.instance(f"{HERE}:{one}")))
     (found_name,) = judge(probes.instance("instance.invalid"))
     assert found_name.check == "A1"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("host", ("host", None)),
+        ("host:8703", ("host", 8703)),
+        ("fe80::1", ("fe80::1", None)),
+        ("[fe80::1]", ("fe80::1", None)),
+        ("[fe80::1%eth0]:8080", ("fe80::1%eth0", 8080)),
+        ("192.0.2.7:1", ("192.0.2.7", 1)),
+    ],
+)
+def test_the_address_of_an_instance(text: str, meant: tuple[str, int | None]) -> None:
+    assert probes.instance_address(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host:abc",
+        "host:99999",
+        "host:0",
+        "host:",
+        "[fe80::1",
+        "fe80::1]",
+        "https://host",
+        "a@b",
+        "a/b",
+        "[x]:1",
+        "a b",
+    ],
+)
+def test_what_is_no_address_of_an_instance_is_bad_input(text: str) -> None:
+    with pytest.raises(BadInput, match=r"write HOST, HOST:PORT or \[IPV6\]:PORT"):
+        probes.instance_address(text)
 
 
 def test_thumbprints_are_compared_in_the_spelling_that_was_given(home: World) -> None:

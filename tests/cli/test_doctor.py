@@ -133,6 +133,12 @@ def test_what_was_seen_is_shown_though_the_inventory_cannot_be_read(home: World,
     assert "the inventory is away" in next(one["what"] for one in found if one["check"] == "A4")
 
 
+def test_an_address_that_is_none_is_said_before_anything_is_asked(home: World, run: Connector) -> None:
+    said = run("doctor", "--instance", "127.0.0.1:1", "--instance", "host:abc", code=2)
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "host:abc: this is no address of an instance" in said.err
+
+
 def test_a_machine_that_cannot_be_read_keeps_nobody_from_being_looked_at(home: World, run: Connector) -> None:
     change_vm(home.estate, home.vm, name="x" * 5_000_000)
     found = run("doctor", "--instance", "127.0.0.1:1", "--json", code=11).lines

@@ -34,6 +34,22 @@ def image(directory: Path, *texts: bytes) -> Path:
     return directory
 
 
+def test_a_command_that_is_not_closed_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "machine",
+        "container",
+        str(image(tmp_path / "web-01", LOGIN)),
+        "--to",
+        str(tmp_path / "web.oci"),
+    ]
+    assert main([*words, "--command", "sh -c 'x"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "--command: the command cannot be split into words" in err
+    assert not (tmp_path / "web.oci").exists()
+
+
 @pytest.mark.usefixtures("qemu")
 def test_an_image_that_boots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The first disk of machine.json is started from; the others are there too."""

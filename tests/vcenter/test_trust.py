@@ -43,6 +43,8 @@ def test_addresses(url: str, host: str, port: int) -> None:
         "https://root:hunter2@vc.example",
         "https://vc.example/ui/app",
         "https://vc.example:99999",
+        "https://[fe80::1",
+        "https://root:hunter2@[fe80::1",
         "https://vc.example/sdk?x=1",
     ],
 )

@@ -6,15 +6,16 @@ Every probe runs, whatever fails before. A failure is a fact too.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from connector import pasted
 from connector.appliance.doctor.facts import (
@@ -29,7 +30,7 @@ from connector.appliance.doctor.facts import (
     PortFact,
     SpaceFact,
 )
-from connector.errors import ConnectorError, Unreachable
+from connector.errors import BadInput, ConnectorError, Unreachable
 from connector.settings import VCenterSettings
 from connector.sources.factory import VDDK, HostUse, ReaderSettings, readers
 from connector.sources.nfc import NfcSettings
@@ -40,6 +41,9 @@ from connector.vcenter.trust import presented, thumbprint
 REACH: Final = 5.0  # seconds that a connection may take, and a greeting
 SHOWN: Final = 5  # names of machines in one finding
 ABREAST: Final = 32  # hosts that are probed at a time
+_INSTANCE: Final = re.compile(
+    r"(?:\[(?P<six>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<name>[^\s:/?#@\[\]]+))(?::(?P<port>\d{1,5}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,26 @@ def after_login(
 
 
 def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
-    """An intermediate instance, by `HOST` (both its ports) or `HOST:PORT`."""
-    parts = urlsplit(f"//{address}")
-    host = parts.hostname or address
+    """An intermediate instance, by `HOST` (both its ports) or `HOST:PORT`. Raises `BadInput`."""
+    host, port = instance_address(address)
     yield (name := resolved(FactKind.INSTANCE, host))
     if not name.trouble:
-        for port in (parts.port,) if parts.port else ports.instance:
-            yield knocked(FactKind.INSTANCE, host, port)
+        for each in (port,) if port else ports.instance:
+            yield knocked(FactKind.INSTANCE, host, each)
+
+
+def instance_address(text: str) -> tuple[str, int | None]:
+    """Host and port. Accepts IPv6 in brackets, and without them if there is no port. Raises `BadInput`."""
+    try:
+        return str(ip_address(text)), None
+    except ValueError:
+        found = _INSTANCE.fullmatch(text)
+    port = int(found["port"]) if found and found["port"] else None
+    if found is None or (port is not None and not 0 < port < 1 << 16):
+        raise BadInput(
+            "this is no address of an instance", on=text, remedy="write HOST, HOST:PORT or [IPV6]:PORT"
+        )
+    return found["six"] or found["name"], port
 
 
 def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
