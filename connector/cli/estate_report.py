@@ -25,7 +25,7 @@ WORDS = {
 def page(
     machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter: str, now: datetime
 ) -> str:
-    """The page. `findings`: by moref. All text from vCenter is escaped."""
+    """The page. `findings`: by moref, also of machines that are not on the page. All text from vCenter is escaped."""
     templates = Environment(
         loader=PackageLoader("connector.cli"),
         autoescape=select_autoescape(["j2"]),
@@ -33,7 +33,7 @@ def page(
         finalize=on_page,
     )
     templates.filters |= {"size": amounts.size, "plural": amounts.plural}
-    counts = Counter(item.severity for machine_findings in findings.values() for item in machine_findings)
+    counts = Counter(found.severity for item in machines for found in findings.get(item.moref, ()))
     ready = sum(1 for item in machines if not _grave(findings.get(item.moref, ())))
     return templates.get_template("check.html.j2").render(
         machines=machines,

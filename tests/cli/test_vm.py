@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +112,15 @@ class TestAccess:
         ):
             assert part in text
         assert "it is a template" in capsys.readouterr().out
+
+    def test_the_report_counts_what_it_shows(self, tmp_path: Path) -> None:
+        report = tmp_path / "report.html"
+        main(["vm", "check", "vm-101", "--html", str(report)])
+        text = report.read_text()
+        shown = Counter(re.findall(r'<tr><td class="([\w-]+)">[a-z ]+</td><td>', text))
+        counted = dict(re.findall(r'<td class="([\w-]+)">(\d+)</td>', text))
+        assert "1 machine," in text and shown
+        assert {severity: int(number) for severity, number in counted.items() if number != "0"} == shown
 
     def test_the_report_shows_what_a_name_hides(self) -> None:
         text = estate_report.page([machine("vm-1", "web\u202e10\u00a0")], {}, "vc", datetime.now(UTC))
