@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -136,15 +136,27 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     checked_key = None if key is None else require_key(evidence_manifest, key, manifest)
     files = choose(evidence_manifest.disks, images or (str(manifest.parent),))
     checked = [_check(evidence_manifest, name, path) for name, path in sorted(files.items())]
-    tell(evidence_manifest, checked, checked_key is not None, as_json)
+    failed = _failure(checked)
+    tell(evidence_manifest, checked, checked_key is not None, failed, as_json)
+    if failed is not None and as_json:
+        with suppress(OSError):  # stderr may be closed
+            click.echo(f"connector: {failed}", err=True)  # what was printed has the error
+        raise click.exceptions.Exit(failed.exit_code)
+    if failed is not None:
+        raise failed
+
+
+def _failure(checked: Sequence[Checked]) -> ProofFailed | None:
+    """What differs; None if every disk is sound."""
     differing = [disk for disk in checked if not disk.is_sound]
-    if differing:
-        total = sum(ranges.covered(disk.unexplained) for disk in differing)
-        raise ProofFailed(
-            f"{total} bytes are not what was proved" if total else "a digest table is damaged",
-            on=", ".join(str(disk.path) for disk in differing),
-            remedy="copy the image again from where it is intact, or run another pass",
-        )
+    if not differing:
+        return None
+    total = sum(ranges.covered(disk.unexplained) for disk in differing)
+    return ProofFailed(
+        f"{total} bytes are not what was proved" if total else "a digest table is damaged",
+        on=", ".join(str(disk.path) for disk in differing),
+        remedy="copy the image again from where it is intact, or run another pass",
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -247,8 +259,14 @@ def _converted(path: Path) -> tuple[Extent, ...]:
         raise BadInput(f"is no report of a conversion ({error})", on=str(report)) from None
 
 
-def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_json: bool) -> None:
-    """Print the whole result."""
+def tell(
+    manifest: Manifest,
+    checked: Sequence[Checked],
+    key_checked: bool,
+    failed: ConnectorError | None,
+    as_json: bool,
+) -> None:
+    """Print the whole result. For programs it is one object, with the error in it."""
     machine, pass_section = manifest.sections["machine"], manifest.sections["pass"]
     not_checked = sorted(set(manifest.disks) - {disk.key for disk in checked})
     fingerprint = evidence.fingerprint(manifest.key)
@@ -264,7 +282,7 @@ def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_j
             "disks": [disk.to_json() for disk in checked],
             "unchecked": not_checked,
         }
-        click.echo(json.dumps(record))
+        click.echo(json.dumps(record | (failed.to_json() if failed else {})))
         return
     console = Console(width=None if Console().is_terminal else 200)
     about = f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(pass_section)}, signed by {fingerprint}"

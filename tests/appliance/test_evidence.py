@@ -176,10 +176,11 @@ def test_a_flipped_byte_of_an_image_ends_with_10_and_its_place(
     content[MIB + 77] ^= 4
     (home / "2001.raw").write_bytes(content)
     assert verify(str(home / "evidence.json"), "--json") == 10
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert differences(first) == [("2001", MIB, CELL)]
-    assert first["equal"] is False and first["disks"][0]["equal"] is True
-    assert second["error"] == "ProofFailed"
+    said = capsys.readouterr()
+    (body,) = map(json.loads, said.out.splitlines())
+    assert differences(body) == [("2001", MIB, CELL)]
+    assert body["equal"] is False and body["disks"][0]["equal"] is True
+    assert body["error"] == "ProofFailed" and body["remedy"] in said.err
     assert verify(str(home / "evidence.json")) == 10
     out = capsys.readouterr()
     assert f"2001.raw: differs in [{MIB}, {MIB + CELL}) (" in out.out
