@@ -211,7 +211,7 @@ class _Watch:
             return BootOutcome.OFF
         if late:
             waits_for_address = self._console.marker is None and self._network is not None
-            return BootOutcome.NETWORK if waits_for_address else BootOutcome.SILENT
+            return BootOutcome.NETWORK if waits_for_address else self._console.last_word
         return None
 
     def _follow_console(self) -> None:

@@ -1,6 +1,6 @@
 """What a machine's serial console says about how its start ended. Pure: text in, an outcome out.
 
-The signs are the words of SeaBIOS, OVMF, GRUB, the Linux kernel, initramfs-tools, dracut and systemd.
+The signs are the words of SeaBIOS, OVMF, GRUB, SYSLINUX, the Linux kernel, initramfs-tools, dracut and systemd.
 The first final sign counts.
 """
 
@@ -59,7 +59,6 @@ SIGNS: Final[Mapping[BootOutcome, tuple[str, ...]]] = {
         r"^grub rescue> *$",
         r"^grub> *$",
         r"^Entering rescue mode\.\.\.",
-        r"^boot: *$",
     ),
     BootOutcome.NOT_BOOTABLE: (
         r"^No bootable device",
@@ -80,6 +79,7 @@ _REASONS: Final = re.compile(
 )
 _FAILED: Final = re.compile(r"\[(?:FAILED|DEPEND| ?TIME ?)\] +(.+)")
 _FIRMWARE: Final = re.compile(r"Booting from (?:Hard Disk|\d{4}:\d{4})")  # SeaBIOS's last words
+_BOOT_PROMPT: Final = re.compile(r"^boot: *$")  # of SYSLINUX, which goes on by itself if it has a timeout
 _KERNEL: Final = re.compile(r"Linux version (\S+)")
 _HOST: Final = re.compile(r"^(\S+) login: *$")
 
@@ -98,7 +98,13 @@ class Console:
     reason: str = ""
     failed: list[str] = field(default_factory=list)
     firmware_only: bool = False  # the last line with text says that the firmware gave control to a disk
+    boot_prompt: bool = False  # the last line with text is a prompt of a boot loader that may go on by itself
     _line: bytearray = field(default_factory=bytearray)
+
+    @property
+    def last_word(self) -> BootOutcome:
+        """The outcome if nothing more is written."""
+        return BootOutcome.BOOT_LOADER if self.boot_prompt else BootOutcome.SILENT
 
     def feed(self, data: bytes) -> None:
         """More bytes of the console, in any pieces."""
@@ -115,6 +121,7 @@ class Console:
         text = _TERMINAL.sub("", bytes(self._line[:LONGEST]).decode(errors="replace")).replace("\0", "")
         if text.strip():
             self.firmware_only = _FIRMWARE.match(text) is not None
+            self.boot_prompt = _BOOT_PROMPT.match(text) is not None
         if complete:
             self._learn(text.strip())
         if self.outcome is None and (outcome := self._judge(text)) is not None:

@@ -193,3 +193,16 @@ def test_a_console_on_which_only_the_firmware_wrote(text: bytes, only: bool) -> 
     console = Console()
     console.feed(text)
     assert console.firmware_only is only
+
+
+def test_a_prompt_that_may_go_on_by_itself_is_no_end() -> None:
+    """SYSLINUX asks, and starts its default when its timeout is over. It has stopped if nothing follows."""
+    console = Console()
+    console.feed(b"SYSLINUX 6.04 EDD Copyright (C) 1994-2015 H. Peter Anvin et al\r\nboot: ")
+    assert (console.outcome, console.last_word) == (None, BootOutcome.BOOT_LOADER)
+    console.feed(b"\r\n")
+    assert console.last_word is BootOutcome.BOOT_LOADER
+    console.feed(b"Loading vmlinuz... ok\r\n")
+    assert (console.outcome, console.last_word) == (None, BootOutcome.SILENT)
+    console.feed(SYSTEMD + b"\r\nalpine login: ")
+    assert console.outcome is BootOutcome.LOGIN
