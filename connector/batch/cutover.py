@@ -145,10 +145,24 @@ class CutOver:
 
         Everything that can stop a group comes before the first source is asked to shut down.
         """
-        for name in groups:
-            self._prepare(name, jobs[name])
+        try:
+            for name in groups:
+                self._prepare(name, jobs[name])
+        except ConnectorError as stopped:
+            self._hold([*groups, *self._held], jobs)
+            if self._held:
+                self._told(str(stopped))
+                for machine, why in self._follow_all((), jobs, poll):
+                    self._told(f"{machine}: {why}")
+            raise
         for name in groups:
             self._announce(name, jobs[name])
+        return self._follow_all(groups, jobs, poll)
+
+    def _follow_all(
+        self, groups: Sequence[str], jobs: dict[str, list[JobView]], poll: float
+    ) -> list[tuple[str, str]]:
+        """Follow these groups, and what has begun of others; end those that finish; answer the machines that failed."""
         for name in self._held:
             self._take_up(name, jobs[name])
         groups = [*groups, *self._held]
@@ -244,13 +258,11 @@ class CutOver:
         lacking: Mapping[str, Sequence[ResolvedMachine | str]],
     ) -> Conflict | None:
         """Why this group cannot begin: its window, a machine without a job, or one whose cutover is not possible."""
-        if closed := self._closed(group):
-            return closed
         if group in lacking:
             return self._jobless(group, jobs, lacking[group])
+        if kept := self._closed(group) or self._forgotten(group, jobs[group]):
+            return kept
         stuck = (job for job in jobs[group] if job.status in STUCK and not was_stopped(job))
-        if forgotten := self._forgotten(group, jobs[group]):
-            return forgotten
         early = (job_states.early(self._machine(job), self._wave) for job in jobs[group] if first_run(job))
         return next(map(self._stuck, stuck), None) or next(early, None)
 

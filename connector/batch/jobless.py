@@ -60,9 +60,7 @@ def refusal(
     if rest := len(lacking) - len(names):
         names.append(f"{rest} more")
     text = f"{amounts.plural(len(lacking), 'machine')} of the manifest without a job: {', '.join(names)}"
-    remedy = (
-        f"`connector batch apply {wave.file}` makes the job; or take out of the manifest what stays behind"
-    )
+    remedy = f"`connector batch apply {wave.file}` makes the job; or take out of the manifest what stays behind, or is migrated"
     return Conflict(text, on=f"group {group}" if group else wave.name, remedy=remedy)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connector.batch.cutover import CutOver, CutoverResult
-from connector.batch.hooks import HookRunner
+from connector.batch.hooks import HookFailed, HookRunner
 from connector.cli.batch import cutover_code
 from connector.control.domain.entities import Outcome as Ended
 from connector.errors import Conflict, Interrupted
@@ -77,6 +77,14 @@ def test_only_the_machine_that_has_begun_is_finished_and_its_neighbour_is_not_sh
     assert cut.states() == {"db-01": "Waiting", "web-01": "Finished", "web-02": "Waiting"}
     with pytest.raises(Conflict, match="window closed"):
         cut.run()
+
+
+def test_a_hook_that_fails_keeps_no_source_down(cut: Cut) -> None:
+    cut.text += hook("before-cutover", ["sh", "-c", "exit 3"])
+    _stopped(cut, "db-01")
+    with pytest.raises(HookFailed, match="ended with 3"):
+        cut.run()
+    assert cut.states() == {"db-01": "Finished", "web-01": "Waiting", "web-02": "Waiting"}
 
 
 def test_a_stuck_neighbour_keeps_nobody_s_source_down(cut: Cut) -> None:
