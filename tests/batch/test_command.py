@@ -31,6 +31,10 @@ from tests.waiting import eventually
 __all__ = ["bare_environment", "quick_folder", "run"]
 
 
+#: Seconds that an appliance may be silent. Each kill costs them; on a busy machine one that lives is silent for some.
+GRACE = 20.0
+
+
 class Site:
     """A control plane process with a cloud in a directory, and at most one appliance process."""
 
@@ -39,7 +43,7 @@ class Site:
         database = f"sqlite:///{root / 'control.sqlite'}"
         self.plane = child.start(
             "tests.control.fake_replica",
-            [str(root / "state"), str(root / "cloud"), database],
+            [str(root / "state"), str(root / "cloud"), database, str(GRACE)],
             name="plane",
             log=root / "plane.log",
         )

@@ -89,6 +89,7 @@ def test_each_pass_of_a_job_is_headed_by_its_attempt_and_its_disk(narrow: Callab
         for attempt in (1, 2)
     ]
     row = {"Details": {}, "Passes": {"Pass": passes}, "Resources": {"Resource": []}}
+    row |= {"Drills": {"Drill": []}}
     job_view.print_job(row)
     headings = [line for line in narrow() if line.startswith("run ")]
     assert headings == ["run 2, attempt 1  Hard disk 1", "run 2, attempt 2  Hard disk 1"]

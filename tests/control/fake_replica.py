@@ -99,13 +99,13 @@ class Directory:
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    state, cloud, database = sys.argv[1:4]
+    state, cloud, database, *more = sys.argv[1:]
     options = Options(
         Path(state),
         database=database,
         exit_with_stdin=True,
         meets_instances=False,
-        grace=4.0,
+        grace=float(more[0]) if more else 4.0,
         interval=0.5,
         limits=Quotas(host_disks=HOST_DISKS, passes=PASSES),
     )

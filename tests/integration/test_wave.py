@@ -39,7 +39,7 @@ class Site:
         self.control = unwind.enter_context(
             child.start(
                 "connector.control",
-                ["--state", str(self.state), "--images", str(house.out), "--grace", "3", "--exit-with-stdin"],
+                ["--state", str(self.state), "--images", str(house.out), "--grace", "15", "--exit-with-stdin"],
                 name="control plane", log=house.root / "control.log", timeout=PATIENCE,
             )
         )  # fmt: skip
