@@ -1,8 +1,9 @@
 """A deep check records its snapshot before it takes it: in a file of this user that is locked while the check is alive.
 So does each command that reads a machine's disk once (`doctor --read`, `record --nfc`).
 
-A snapshot with this user's token and no lock was left by a killed check. The next deep check of that machine removes it,
-and so does `connector doctor --repair`.
+A snapshot with our token and a record that nobody locks was left by a killed check. The next deep check of that machine removes
+it, and so does `connector doctor --repair`. Ours is what was taken with this state directory on this machine. A clone may have a
+copy of both: without a record here, a snapshot is left alone until it is old.
 """
 
 from __future__ import annotations
@@ -12,31 +13,47 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Final
 
 import click
 
+from connector import files
 from connector.appliance.cleanup.repair import InterruptedCutover, LeftoverFinding, RegisteredResource, unlock
 from connector.errors import BadInput, Conflict, one_line
 from connector.model import Machine, MachineDisk
 from connector.sources.factory import ReaderSettings, readers
 from connector.vcenter.client import Leftover, Snapshot, VCenter
 from connector.vcenter.disk_order import as_in
-from connector.vcenter.naming import Ticket
 
 _PREFIX: Final = "look-"
+_OWNER: Final = "looks-owner"
+_MACHINE: Final = Path("/etc/machine-id")
+_OLD: Final = 24 * 3600.0  # seconds; a check takes minutes, and by then nobody reads the snapshot of any
 
 
-def owner() -> str:
-    """The owner in the names of these snapshots: this user on this host."""
-    return f"check-{hashlib.sha256(f'{os.uname().nodename} {os.getuid()}'.encode()).hexdigest()[:12]}"
+def owner(*, new: bool = True, machine: Path = _MACHINE) -> str:
+    """The owner in the names of these snapshots: this state directory on this machine; `new`: make the directory's id.
+
+    Without an id nothing was ever recorded here, so the answer is an owner that has nothing.
+    """
+    place = directory().parent / _OWNER
+    try:
+        if new and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.make_once(place, secrets.token_hex(16).encode())
+        kept = place.read_bytes()
+    except OSError:
+        kept = secrets.token_bytes(16)
+    with suppress(OSError):  # containers have none
+        kept += machine.read_bytes()
+    return f"check-{hashlib.sha256(kept).hexdigest()[:16]}"
 
 
 def directory() -> Path:
-    """The directory with the records of this user's deep checks."""
+    """The directory with the records of the deep checks that this user started here."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "connector" / "looks"
 
@@ -123,13 +140,6 @@ def first_disk(snapshot: Snapshot, machine: Machine) -> MachineDisk:
     return as_in(snapshot.disks, machine.disks)[0]
 
 
-def working(owner_: str) -> frozenset[str]:
-    """Tokens of this user's deep checks that are alive."""
-    return frozenset(
-        Ticket(owner_, file.name).token for file in directory().glob(f"{_PREFIX}*") if _locked(file)
-    )
-
-
 def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]:
     """Findings about snapshots that killed deep checks of this user left, with their repair."""
     return tuple(
@@ -139,10 +149,15 @@ def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]
 
 
 def dead(vcenter: VCenter, machine: str | None = None) -> tuple[Leftover, ...]:
-    """Snapshots of this user's deep checks that are alive no more, on one machine or on all."""
-    left = vcenter.leftovers(machine)
-    busy = working(vcenter.owner)  # read after the snapshots: a record is locked before its snapshot exists
-    return tuple(leftover for leftover in left if leftover.node.description.strip() not in busy)
+    """Snapshots of our deep checks that are alive no more, on one machine or on all."""
+    left = vcenter.leftovers(machine)  # before the records: a record is locked before its snapshot exists
+    known = [(leftover, _locked(_file(leftover.node.description.strip()))) for leftover in left]
+    present = vcenter.now() if any(locked is None for _, locked in known) else 0.0
+    return tuple(
+        leftover
+        for leftover, locked in known
+        if locked is False or (locked is None and present - leftover.node.created > _OLD)
+    )
 
 
 def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> LeftoverFinding:
@@ -162,12 +177,13 @@ def _file(token: str) -> Path:
     return directory() / token.rsplit(":", 1)[-1]
 
 
-def _locked(file: Path) -> bool:
+def _locked(file: Path) -> bool | None:
+    """Whether the check with this record is alive; None if there is no record here."""
     try:
         with file.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # the record is gone, and its snapshot was removed before it
+        return None  # its check removed the snapshot meanwhile, or it was never one of this directory
     return False

@@ -257,8 +257,10 @@ def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
 
 
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool, *, always: bool) -> bool:
-    """Leftovers of this user's deep checks, which no control plane knows. `always`: say also that there are none."""
-    with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
+    """Leftovers of our deep checks, which no control plane knows. `always`: say also that there are none."""
+    with VCenter(
+        access, owner=deep_snapshots.owner(new=False), ledger=deep_snapshots.FileLedger()
+    ) as vcenter:
         repair_context = RepairContext(vcenter, deep_snapshots.EmptyRegister(), _reader(vddk))
         findings = deep_snapshots.findings(vcenter, vddk)
         rows = [

@@ -92,12 +92,15 @@ def test_a_machine_that_something_blocks_is_left_alone(house: House, run: Run) -
 
 
 def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_stay(
-    house: House, run: Run
+    house: House, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     moref = house.machine().moref
     house.estate.snapshots.create(moref, "connector-look-1", f"connector:{deep_snapshots.owner()}:look-1")
     house.estate.snapshots.create(moref, "nightly", "somebody's backup")
-    run(check(house, "--deep", "--yes"))
+    deep_snapshots.directory().mkdir()
+    (deep_snapshots.directory() / "look-1").touch()
+    run(check(house, "--deep", "--yes"), XDG_STATE_HOME=str(tmp_path / "state"))
     assert [shot.name for shot in house.machine().snapshots] == ["nightly"]
 
 

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 import click
 
 from connector import environment
 from connector.cli import estate
 from connector.cli.deep import agree
-from connector.cli.deep_snapshots import FileLedger, alive, owner, working
+from connector.cli.deep_snapshots import FileLedger, held, owner
 from connector.cli.options import JSON, vcenter_options
 from connector.errors import Conflict, ConnectorError
 from connector.settings import VCenterSettings
@@ -47,10 +46,7 @@ def looked_at(access: VCenterSettings, name: str, yes: bool) -> Iterator[Site]:
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         machine = vcenter.find(name)
         agree([machine], yes, "--machine")
-        vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
-        if why := vcenter.occupied(machine.moref):
-            raise Conflict(why, on=machine.name, remedy="wait until it has ended")
-        with alive() as pass_id, vcenter.snapshot(machine.moref, pass_id, stop=Event()) as snapshot:
+        with held(vcenter, machine) as snapshot:
             yield Site(vcenter, machine, snapshot, snapshot.disks[0])
 
 

@@ -43,10 +43,11 @@ _INTRODUCTION: Final = """# Checks inside the disks
 
 `connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks (through
 VDDK if it is named, else over NFC), and removes the snapshot. It asks first, unless `--yes` is given. Nothing is
-written to a disk. A machine that another finding blocks is not checked. If a deep check is killed, the next deep check
-of the same machine by the same user on the same host removes its snapshot; `connector doctor` (`--only looks`, `--repair`)
-finds it too.
-Deep checks that are alive do not disturb each other.
+written to a disk. A machine that another finding blocks is not checked. If a deep check is killed, the next one of that
+machine removes its snapshot, if it runs on the same computer with the same state directory (`$XDG_STATE_HOME/connector`, or
+`~/.local/state/connector`); `connector doctor` (`--only looks`, `--repair`) finds it too.
+Deep checks that are alive do not disturb each other. Of a computer that is a clone with a copy of the state directory, only
+snapshots that are older than a day are removed.
 The first disk is the first by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
 The newest changes of a running guest may be missing, because journals are not replayed. This page is generated from the
 rules (`connector/offline/rules.py`).
