@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the store imports a database library, which no other comman
 
 PORT = 8443  # the port of `connector control run` if none is given
 ROLES = ("read-only", "operator", "admin")
+_NAMED = ("state", "database")  # what these commands take from the control plane's configuration
 
 _STATE = click.option(
     "--state",
@@ -33,12 +34,36 @@ _STATE = click.option(
     type=click.Path(path_type=Path),
     help="The control plane's state directory.",
 )
-_DATABASE = click.option(
-    "--database",
-    default="",
-    envvar="CONNECTOR_CONTROL_DATABASE",
-    help="postgresql://USER@ADDRESS/NAME. Default: the SQLite file in the state directory.",
-)
+
+
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Make the configuration's state directory and database the defaults of the other options."""
+    if path is None:
+        return
+    from connector.control import configuration
+
+    named = {name: value for name, value in configuration.load(path).options().items() if name in _NAMED}
+    context.default_map = {**(context.default_map or {}), **named}
+
+
+def _database(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which database: the one that the control plane itself is started with."""
+    config = click.option(
+        "--config",
+        envvar="CONNECTOR_CONTROL_CONFIG",
+        is_eager=True,
+        expose_value=False,
+        callback=_from_file,
+        type=click.Path(path_type=Path),
+        help="The control plane's configuration, which names both. An option overrides it.",
+    )
+    database = click.option(
+        "--database",
+        default="",
+        envvar="CONNECTOR_CONTROL_DATABASE",
+        help="postgresql://USER@ADDRESS/NAME. Default: the SQLite file in the state directory.",
+    )
+    return config(database(command))
 
 
 @click.group()
@@ -95,7 +120,7 @@ def environment(state: Path, url: str) -> None:
 
 @control.command()
 @_STATE
-@_DATABASE
+@_database
 @JSON
 def status(state: Path, database: str, as_json: bool) -> None:
     """Show the epoch and the number of writes, and whether a restore waits for confirmation.
@@ -128,7 +153,7 @@ def status(state: Path, database: str, as_json: bool) -> None:
 
 @control.command()
 @_STATE
-@_DATABASE
+@_database
 @click.option(
     "--keep-credentials", is_flag=True, help="Approve all credentials: nothing was revoked since the backup."
 )
@@ -157,7 +182,7 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
 
 @control.command()
 @_STATE
-@_DATABASE
+@_database
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All access keys and activation codes.")
 @JSON
@@ -180,7 +205,7 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
 
 @control.command()
 @_STATE
-@_DATABASE
+@_database
 @click.option(
     "--to",
     "target",
@@ -210,7 +235,7 @@ def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
 
 @control.command()
 @_STATE
-@_DATABASE
+@_database
 @click.option(
     "--from",
     "source",
@@ -243,7 +268,7 @@ def key() -> None:
 
 @key.command()
 @_STATE
-@_DATABASE
+@_database
 @click.option("--name", required=True, help="Name of the person or program that uses the key.")
 @click.option(
     "--role",
@@ -310,7 +335,7 @@ def create(
 
 @key.command("list")
 @_STATE
-@_DATABASE
+@_database
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
     """List all keys without their secrets: first the owner's key, then the others, oldest first.
@@ -334,7 +359,7 @@ def list_(state: Path, database: str, as_json: bool) -> None:
 
 @key.command()
 @_STATE
-@_DATABASE
+@_database
 @click.argument("key_id")
 @JSON
 def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
@@ -395,9 +420,10 @@ def _store(state: Path, database: str) -> Iterator[Store]:
         raise BadInput(
             "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
         )
+    from connector.control.state import location
     from connector.control.store import Store
 
-    store = Store(database or f"sqlite:///{state.resolve() / 'control.sqlite'}")
+    store = Store(location.existing(state, database))
     try:
         yield store
     finally:

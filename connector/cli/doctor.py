@@ -330,15 +330,22 @@ def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Itera
 @contextmanager
 def _store(control: Path, target: Path) -> Iterator[Callable[[str], ResourceRegister]]:
     """The register in the directory's store. No migration begins in the directory meanwhile; a running one goes on."""
+    from connector.control.state import location
     from connector.control.store import Store
 
+    if not (control / location.SQLITE).is_file():
+        raise BadInput(
+            "the database of `connector migrate` is missing",
+            on=str(control / location.SQLITE),
+            remedy="check --to, or run `connector migrate` again",
+        )
     with ExitStack() as unwind:
         try:
             unwind.callback(os.close, child.own_directory(control, "connector doctor"))
             runs = False
         except Conflict:
             runs = True
-        store = unwind.enter_context(closing(Store(f"sqlite:///{control.resolve() / 'control.sqlite'}")))
+        store = unwind.enter_context(closing(Store(location.database_url(control))))
         yield lambda vcenter: StoreRegister(store, vcenter, runs, target)
 
 

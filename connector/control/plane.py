@@ -40,7 +40,7 @@ from connector.control.http.connections import ConnectionLimits, Listener
 from connector.control.service.applications import CohortMonitor
 from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
-from connector.control.state import identity
+from connector.control.state import identity, location
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.epoch import FILE, RestoreDetector
 from connector.control.state.identity import ControlIdentity
@@ -95,8 +95,7 @@ def run(
         child.own_directory(options.state, "another control plane")  # held until the process ends
         listener = stack.enter_context(_listen(options.host, options.port))
         own_identity = identity.load(options.state, options.host)
-        url = options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}"
-        store = Store(url, clock, options.limits)
+        store = Store(location.database_url(options.state, options.database), clock, options.limits)
         stack.callback(store.close)
         provider = make_provider(StoreLedger(store.resources))
         stack.callback(provider.close)

@@ -17,7 +17,7 @@ from connector.clients.smc import Access, SmcClient
 from connector.control.state import identity
 from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.errors import StateRestored
+from connector.errors import BadInput, StateRestored
 from connector.settings import VCenterSettings
 from tests.cli.conftest import Speaker
 
@@ -72,6 +72,48 @@ def test_a_database_alone_that_was_put_back_is_said_by_the_status(tmp_path: Path
     said = _run("status", "--state", str(state))
     assert "RESTORED" in said
     assert "the state directory knows of write number 2" in said
+
+
+COMMANDS = [
+    ["status"],
+    ["confirm"],
+    ["approve", "--all"],
+    ["key", "list"],
+    ["key", "create", "--name", "me"],
+    ["key", "disable", "AK1"],
+    ["backup", "--to", "x.tar"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_makes_a_database_where_none_is(words: list[str], tmp_path: Path) -> None:
+    """The control plane's database is elsewhere, or the directory is another one."""
+    Vault(tmp_path / "vault-key")
+    refused = CliRunner().invoke(control, [*words, "--state", str(tmp_path)])
+    assert isinstance(refused.exception, BadInput)
+    assert "no database of a control plane" in str(refused.exception)
+    assert "--config" in refused.exception.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["vault-key"]
+
+
+def test_the_configuration_names_directory_and_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, elsewhere = tmp_path / "state", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
+    state.mkdir(mode=0o700)
+    identity.load(state, "127.0.0.1")
+    Store(elsewhere).close()
+    config = tmp_path / "control-plane.yaml"
+    config.write_text(f"state: {state}\ndatabase: {elsewhere}\nlimits: {{passes: 3}}\n")
+    key = _json("key", "create", "--config", str(config), "--name", "me")["access_key_id"]
+    monkeypatch.setenv("CONNECTOR_CONTROL_CONFIG", str(config))
+    assert key in _run("key", "list")
+    assert "in order" in _run("status")
+    assert "sqlite" in _run("backup", "--to", str(tmp_path / "x.tar"))
+    assert not (state / "control.sqlite").exists()
+    other = f"sqlite:///{tmp_path / 'other.sqlite'}"
+    Store(other).close()
+    assert key not in _run("key", "list", "--database", other)
 
 
 def _held() -> dict[str, str]:

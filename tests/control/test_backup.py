@@ -165,20 +165,44 @@ def test_it_needs_a_free_place_and_its_own_vault_key(quick_folder: Path) -> None
         backup.restore(_new(quick_folder, "pg", state), "postgresql://x@127.0.0.1/x", file)
 
 
-def test_a_damaged_database_is_not_called_a_backup(quick_folder: Path) -> None:
-    state, _ = _made(quick_folder)
-    (state / "control.sqlite").write_bytes(b"not what it was" * 1000)
-    for beside in ("-wal", "-shm"):
-        (state / f"control.sqlite{beside}").unlink(missing_ok=True)
-    with pytest.raises(ControlFailed):
-        backup.make(state, "", quick_folder / "y.tar")
-    assert not (quick_folder / "y.tar").exists()
+def test_a_backup_without_a_database_is_an_error(quick_folder: Path, empty_postgres_url: str) -> None:
+    """The control plane's database is PostgreSQL, and nobody named it; or the one that was named is another one."""
+    state, file = _state(quick_folder), quick_folder / "x.tar"
+    with pytest.raises(BadInput, match="no database of a control plane") as refused:
+        backup.make(state, "", file)
+    assert "--database or --config" in refused.value.remedy
+    with pytest.raises(BadInput, match="no control plane has used this database"):
+        backup.make(state, empty_postgres_url, file)
+    assert not file.exists()
+    assert not (state / "control.sqlite").exists()
 
 
-def test_what_is_restored_is_sound_and_readable_by_its_owner_alone(quick_folder: Path) -> None:
-    state, file = _made(quick_folder)
+def test_a_backup_of_an_earlier_version_that_holds_no_database_is_refused(quick_folder: Path) -> None:
+    state = _state(quick_folder)
+    parts = quick_folder / "parts"
+    parts.mkdir()
+    shutil.copy2(state / "control.pem", parts)
+    facts = backup._describe(state, "sqlite:///none", parts)
+    backup._pack(parts, facts, quick_folder / "x.tar")
     place = _new(quick_folder, "new", state)
-    backup.restore(place, "", file)
-    assert stat.S_IMODE((place / "control.sqlite").stat().st_mode) == 0o600
-    with closing(sqlite3.connect(place / "control.sqlite")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with pytest.raises(BadInput, match="it holds no database"):
+        backup.restore(place, "", quick_folder / "x.tar")
+    assert [path.name for path in place.iterdir()] == [backup.VAULT_KEY]
+
+
+def test_a_sqlite_database_in_another_place_is_copied_from_there_and_put_there(quick_folder: Path) -> None:
+    state, file = _state(quick_folder), quick_folder / "x.tar"
+    elsewhere = quick_folder / "elsewhere.sqlite"
+    store = Store(f"sqlite:///{elsewhere}")
+    store.tokens.create("t", "", count=1, days=1)
+    store.close()
+    backup.make(state, f"sqlite:///{elsewhere}", file)
+    place, again = _new(quick_folder, "new", state), quick_folder / "again.sqlite"
+    with pytest.raises(Conflict, match=r"elsewhere\.sqlite exists"):
+        backup.restore(place, f"sqlite:///{elsewhere}", file)
+    backup.restore(place, f"sqlite:///{again}", file)
+    assert not (place / "control.sqlite").exists()
+    store = Store(f"sqlite:///{again}")
+    assert [token.name for token in store.tokens.all()] == ["t"]
+    assert store.epochs.current().restored
+    store.close()

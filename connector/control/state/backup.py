@@ -24,16 +24,17 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector import __version__, child, files
+from connector.control.state import location
 from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.database import normal_url
 from connector.errors import BadInput, Conflict, ControlFailed
 
 FORMAT: Final = "connector-control-backup"
 VERSION: Final = 1
 MANIFEST: Final = "MANIFEST.json"
 VAULT_KEY: Final = "vault-key"
-_SQLITE: Final = ("control.sqlite", "engine.sqlite")
+_ENGINE: Final = "engine.sqlite"
+_SQLITE: Final = (location.SQLITE, _ENGINE)
 _DUMP: Final = "database.dump"  # of PostgreSQL, with the engine's schema
 _IDENTITY: Final = ("control.pem",)
 _LARGEST_MANIFEST: Final = 1 << 20
@@ -53,9 +54,9 @@ class Backup:
 
 def make(state: Path, database: str, target: Path) -> Backup:
     """Write a backup to `target`, which only its owner may read. The control plane may run. `BadInput` if the file exists."""
-    url = _url(state, database)
     if not (state / VAULT_KEY).is_file():
         raise BadInput("no control plane has run here", on=str(state), remedy="check --state")
+    url = location.existing(state, database)
     if target.exists():
         raise BadInput("this file exists", on=str(target), remedy="choose another name for the backup")
     try:
@@ -63,11 +64,14 @@ def make(state: Path, database: str, target: Path) -> Backup:
             place = Path(folder)
             for name in _IDENTITY:
                 _copy(state / name, place / name)
-            if url.startswith("sqlite"):
-                for name in reversed(_SQLITE):  # ours is last: it must not be behind the engine's
-                    _copy_sqlite(state / name, place / name)
-            else:
+            if (database_file := location.sqlite_file(url)) is None:
                 _dump(url, place / _DUMP)
+            else:
+                if (state / _ENGINE).exists():
+                    _copy_sqlite(state / _ENGINE, place / _ENGINE)
+                _copy_sqlite(
+                    database_file, place / location.SQLITE
+                )  # last: it must not be behind the engine's
             backup = _describe(state, url, place)
             _pack(place, backup, target)
     except OSError as failed:
@@ -91,26 +95,25 @@ def restore(state: Path, database: str, source: Path) -> Backup:
             raise BadInput(
                 "this is a backup of a SQLite database", on="--database", remedy="leave the option out"
             )
+        url = location.database_url(state, database)
+        database_file = location.sqlite_file(url)
+        if not (place / (_DUMP if database_file is None else location.SQLITE)).is_file():
+            raise _damaged(source, "it holds no database")
         lock = child.own_directory(state, "a control plane")
         try:
-            _must_be_free(state)
+            _must_be_free(state, database_file)
             _must_be_its_key(state, backup)
             for name in _IDENTITY:
                 _copy(place / name, state / name)
-            url = _url(state, database)
-            if backup.database == "postgresql":
+            if database_file is None:
                 _load(url, place / _DUMP)
             else:
-                for name in _SQLITE:
-                    _copy(place / name, state / name)
+                _copy(place / location.SQLITE, database_file)
+                _copy(place / _ENGINE, state / _ENGINE)
             _hold(url, backup)
         finally:
             os.close(lock)
     return backup
-
-
-def _url(state: Path, database: str) -> str:
-    return normal_url(database or f"sqlite:///{state.resolve() / _SQLITE[0]}")
 
 
 def _describe(state: Path, url: str, place: Path) -> Backup:
@@ -130,9 +133,9 @@ def _hold(url: str, backup: Backup) -> None:
         store.close()
 
 
-def _must_be_free(state: Path) -> None:
-    existing = [name for name in (*_SQLITE, *_IDENTITY) if (state / name).exists()]
-    if existing:
+def _must_be_free(state: Path, database_file: Path | None) -> None:
+    places = [*(state / name for name in (*_SQLITE, *_IDENTITY)), *([database_file] if database_file else [])]
+    if existing := [place.name for place in places if place.exists()]:
         raise Conflict(
             f"{existing[0]} exists: a control plane has used this directory",
             on=str(state),
@@ -164,8 +167,6 @@ def _copy(source: Path, target: Path) -> None:
 
 def _copy_sqlite(source: Path, target: Path) -> None:
     """Copy the state of one moment, even if the database is written meanwhile."""
-    if not source.exists():
-        return
     with files.new(target):
         pass
     try:
@@ -190,21 +191,12 @@ def _dump(url: str, target: Path) -> None:
 
 
 def _load(url: str, source: Path) -> None:
-    engine = sa.create_engine(url)
-    try:
-        with engine.connect() as connection:
-            if sa.inspect(connection).get_table_names():
-                raise Conflict(
-                    "the database is not empty",
-                    on="--database",
-                    remedy="make a new database with createdb, and name it",
-                )
-    except sa.exc.OperationalError as failed:
-        raise ControlFailed(
-            "the database does not answer", on="--database", remedy="check its address and that it runs"
-        ) from failed
-    finally:
-        engine.dispose()
+    if location.tables(url):
+        raise Conflict(
+            "the database is not empty",
+            on="--database",
+            remedy="make a new database with createdb, and name it",
+        )
     _run("pg_restore", url, ["--exit-on-error", "--single-transaction", "--no-owner", str(source)])
 
 
