@@ -206,3 +206,38 @@ def test_a_sqlite_database_in_another_place_is_copied_from_there_and_put_there(q
     assert [token.name for token in store.tokens.all()] == ["t"]
     assert store.epochs.current().restored
     store.close()
+
+
+def test_a_database_that_is_not_empty_touches_nothing(quick_folder: Path, postgres_server: str) -> None:
+    state, used = _state(quick_folder), fresh.postgres(postgres_server)
+    backup.make(state, used, quick_folder / "x.tar")
+    place = _new(quick_folder, "new", state)
+    with pytest.raises(Conflict, match="not empty"):
+        backup.restore(place, used, quick_folder / "x.tar")
+    with pytest.raises(ControlFailed, match="does not answer"):
+        backup.restore(place, "postgresql://x@127.0.0.1:1/x", quick_folder / "x.tar")
+    assert "control.pem" not in {path.name for path in place.iterdir()}
+    new = fresh.empty_postgres(postgres_server)
+    backup.restore(place, new, quick_folder / "x.tar")  # the next attempt
+    assert (place / "control.pem").is_file()
+    fresh.drop(used)
+    fresh.drop(new)
+
+
+def test_a_damaged_database_is_not_called_a_backup(quick_folder: Path) -> None:
+    state, _ = _made(quick_folder)
+    (state / "control.sqlite").write_bytes(b"not what it was" * 1000)
+    for beside in ("-wal", "-shm"):
+        (state / f"control.sqlite{beside}").unlink(missing_ok=True)
+    with pytest.raises(ControlFailed):
+        backup.make(state, "", quick_folder / "y.tar")
+    assert not (quick_folder / "y.tar").exists()
+
+
+def test_what_is_restored_is_sound_and_readable_by_its_owner_alone(quick_folder: Path) -> None:
+    state, file = _made(quick_folder)
+    place = _new(quick_folder, "new", state)
+    backup.restore(place, "", file)
+    assert stat.S_IMODE((place / "control.sqlite").stat().st_mode) == 0o600
+    with closing(sqlite3.connect(place / "control.sqlite")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -103,13 +103,13 @@ def restore(state: Path, database: str, source: Path) -> Backup:
         try:
             _must_be_free(state, database_file)
             _must_be_its_key(state, backup)
-            for name in _IDENTITY:
-                _copy(place / name, state / name)
             if database_file is None:
-                _load(url, place / _DUMP)
+                _load(url, place / _DUMP)  # first: it may be refused, and nothing of it is left then
             else:
                 _copy(place / location.SQLITE, database_file)
                 _copy(place / _ENGINE, state / _ENGINE)
+            for name in _IDENTITY:
+                _copy(place / name, state / name)
             _hold(url, backup)
         finally:
             os.close(lock)
