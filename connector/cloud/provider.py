@@ -209,11 +209,11 @@ class ProviderLedger(Protocol):
         ...
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
-        """Record that it exists, with the cloud's name for it."""
+        """Record that it exists, with the cloud's name for it. An instance may exist again under its owner's token."""
         ...
 
     def gone(self, owner: str, kind: str, token: str) -> None:
-        """Record that it does not exist and will never exist under this token."""
+        """Record that it does not exist. Only an instance will ever exist again under this token."""
         ...
 
     def entries(self, owner: str) -> Sequence[LedgerEntry]:

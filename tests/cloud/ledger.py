@@ -18,7 +18,7 @@ class MemoryLedger:
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
         self.intend(owner, kind, token)
-        self.lines[token] = replace(self.lines[token], reference=reference)
+        self.lines[token] = replace(self.lines[token], reference=reference, gone=False)
 
     def gone(self, owner: str, kind: str, token: str) -> None:
         self.intend(owner, kind, token)

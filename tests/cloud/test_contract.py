@@ -73,6 +73,21 @@ def test_disks_outlive_a_released_instance_until_they_are_not_kept(provider_fact
     assert provider.find(T1) is None
 
 
+def test_an_instance_that_was_released_can_be_created_again(provider_factory: Factory) -> None:
+    """A job that was finished, rolled back and started again."""
+    provider = provider_factory()
+    provider.create_instance(request_for(T1))
+    provider.release(T1, keep_disks=False)
+    again = provider.create_instance(request_for(T1))
+    assert provider.find(T1) == again == provider.create_instance(request_for(T1))
+    assert list(provider.describe()) == [again]
+    provider.release(T1, keep_disks=True)
+    assert (stopped := provider.find(T1)) is not None
+    assert stopped.health is Health.STOPPED
+    provider.release(T1, keep_disks=False)
+    assert list(provider.describe()) == []
+
+
 def test_the_next_process_finds_the_instance_at_the_same_address(provider_factory: Factory) -> None:
     before = provider_factory()
     first = before.create_instance(request_for(T1))

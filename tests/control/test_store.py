@@ -16,12 +16,14 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.control.domain.entities import Outcome, PassState
 from connector.control.domain.jobs import JobEvent, JobStatus
 from connector.control.store import NewJob, Store, jobs, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.pass_ends import ATTEMPTS
+from connector.control.store.provider_ledger import StoreLedger, instance_token
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 from tests.control.earlier import at_revision
@@ -272,6 +274,29 @@ def test_one_token_names_one_object(store: Store) -> None:
     assert (resource.reference, resource.removed) == ("snapshot-1", True)
     with pytest.raises(Conflict):
         store.resources.record(job, "t", place="cloud", kind="instance")
+
+
+def test_an_instance_that_is_made_again_is_a_new_one(store: Store) -> None:
+    """Finished, rolled back, started: the released instance's id is not the new one's."""
+    job = store.runs.get(_syncing(store)).job_id
+    owner = instance_token(job)
+    ledger = OwnerLedger(StoreLedger(store.resources), owner)
+
+    def row() -> tuple[str | None, bool]:
+        (resource,) = store.resources.of(job)
+        return resource.reference, resource.removed
+
+    ledger.own("i-1")
+    assert (ledger.instance(), row()) == ("i-1", ("i-1", False))
+    ledger.released()
+    assert (ledger.instance(), row()) == (None, ("i-1", True))
+    store.resources.record(job, owner, place="cloud", kind="instance", made_again=True)
+    assert (ledger.instance(), row()) == (None, (None, False))
+    ledger.own("i-2")
+    assert (ledger.instance(), row()) == ("i-2", ("i-2", False))
+    ledger.released()
+    ledger.own("i-3")  # the process that would have recorded it before was killed
+    assert (ledger.instance(), row()) == ("i-3", ("i-3", False))
 
 
 def test_the_name_of_an_image_is_free_again_when_its_run_failed_before_it_was_made(store: Store) -> None:

@@ -44,14 +44,19 @@ class OwnerLedger:
         self._ledger.gone(self.owner, attempt.kind, attempt.token)
 
     def own(self, reference: str) -> None:
-        """Record that the instance itself was seen."""
+        """Record that the instance itself was seen. It may be a new one, after an earlier one was released."""
         self._ledger.made(self.owner, "instance", self.owner, reference)
         for attempt in self.remaining("launch"):
             self.made(attempt, reference)
 
     def instance(self) -> str | None:
-        """The cloud's id of the instance, if it is known."""
-        return next((entry.reference for entry in self._entries() if entry.token == self.owner), None)
+        """The cloud's id of the instance, if it is known; None once it is released."""
+        mine = (entry for entry in self._entries() if entry.token == self.owner and not entry.gone)
+        return next((entry.reference for entry in mine), None)
+
+    def released(self) -> None:
+        """Record that the instance itself is gone."""
+        self._ledger.gone(self.owner, "instance", self.owner)
 
     def remaining(self, kind: str = "") -> list[ObjectAttempt]:
         """All attempts that are not known to be gone, oldest first."""

@@ -205,6 +205,7 @@ class AlibabaProvider:
                 if not refused.gone:
                     raise
         self._api.until(lambda: True if not self._all(token) else None, "released", on=token)
+        ledger.released()  # at once: what follows may be refused, and the next start must not miss an instance
         self._disks.remove(owner_tags)
         self._images.remove_unused(owner_tags)
         self._networks.remove(owner_tags)

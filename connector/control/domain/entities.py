@@ -19,6 +19,9 @@ _SETTLING: Final = 60.0
 #: Kinds of resources that no cloud bills.
 _FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 
+#: Kinds of a job's resources that stay in the cloud when its instance is released.
+OUTLIVING: Final = ("image", "snapshot")
+
 
 class PassState(StrEnum):
     """The state of a pass. A lost pass has a new attempt, and its former appliance is asked to stop."""

@@ -25,7 +25,17 @@ from connector.cloud.provider import (
     TargetDisk,
 )
 from connector.control.domain import definition, evidence_check, image_format
-from connector.control.domain.entities import ApplianceStatus, Job, JobImage, Json, Outcome, Run, Source, Task
+from connector.control.domain.entities import (
+    OUTLIVING,
+    ApplianceStatus,
+    Job,
+    JobImage,
+    Json,
+    Outcome,
+    Run,
+    Source,
+    Task,
+)
 from connector.control.domain.evidence_check import Shown
 from connector.control.domain.hardware import hardware
 from connector.control.domain.jobs import (
@@ -60,8 +70,6 @@ _LOG: Final = logging.getLogger(__name__)
 
 _LONGEST_IMAGE: Final = 100
 
-#: Kinds of a job's resources that stay in the cloud when its instance is released.
-OUTLIVING: Final = ("image", "snapshot")
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
 
@@ -374,7 +382,9 @@ class Steps:
                 return None
             if job.authority is None:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
-            self._store.resources.record(job_id, token, place="cloud", kind="instance")
+            if self.was_created(job_id) and self._provider.find(token) is None:
+                raise InstanceReleased(on=job_id)
+            self._store.resources.record(job_id, token, place="cloud", kind="instance", made_again=True)
             source = self._store.sources.of(job)
             request = InstanceRequest(
                 token=token,
@@ -384,8 +394,6 @@ class Steps:
                 control=self.credential(job_id, CertificateRole.CONTROL),
                 placement=definition.placement(job.definition, job.region, source),
             )
-            if self.was_created(job_id) and self._provider.find(token) is None:
-                raise InstanceReleased(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.resources.record(
                 job_id, token, place="cloud", kind="instance", reference=instance.handle, made_again=True

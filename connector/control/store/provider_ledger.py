@@ -23,13 +23,15 @@ class StoreLedger:
         self._resources = resources
 
     def intend(self, owner: str, kind: str, token: str) -> None:
-        self._record(owner, kind, token)
+        self._resources.record(owner.removeprefix(_PREFIX), token, place="cloud", kind=kind)
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
-        self._record(owner, kind, token, reference=reference)
+        job_id = owner.removeprefix(_PREFIX)
+        self._resources.record(job_id, token, place="cloud", kind=kind, reference=reference, made_again=True)
 
     def gone(self, owner: str, kind: str, token: str) -> None:
-        self._record(owner, kind, token, removed=True)
+        job_id = owner.removeprefix(_PREFIX)
+        self._resources.record(job_id, token, place="cloud", kind=kind, removed=True)
 
     def entries(self, owner: str) -> Sequence[LedgerEntry]:
         return [
@@ -37,9 +39,3 @@ class StoreLedger:
             for resource in self._resources.of(owner.removeprefix(_PREFIX), "cloud")
             if resource.token.startswith(owner)
         ]
-
-    def _record(
-        self, owner: str, kind: str, token: str, *, reference: str | None = None, removed: bool = False
-    ) -> None:
-        job_id = owner.removeprefix(_PREFIX)
-        self._resources.record(job_id, token, place="cloud", kind=kind, reference=reference, removed=removed)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.domain.entities import JobImage, Json, Source, TrackedResource
+from connector.control.domain.entities import OUTLIVING, JobImage, Json, Source, TrackedResource
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import sources, tables
 from connector.control.store.database import Database, new_id
@@ -38,7 +38,7 @@ class TrackedResources:
     ) -> TrackedResource:
         """Record or complete one resource. A late report neither removes facts nor undoes a removal.
 
-        `made_again`: its creator has just created it again under the token of a removed one.
+        `made_again`: its creator creates it again under the token of a removed one; the removed one's id no longer counts.
 
         `trouble`: why it could not be removed. The job's log says when the trouble begins and ends.
         """
@@ -56,8 +56,9 @@ class TrackedResources:
             elif (row.job_id, row.place, row.kind) != (job_id, place, kind):
                 raise Conflict("this token names another object", on=token, remedy="use a new token")
             else:
+                known = None if row.removed and made_again else row.reference
                 values = {
-                    "reference": reference or row.reference,
+                    "reference": reference or known,
                     "removed": removed or (row.removed and not made_again),
                 }
                 values["trouble"] = "" if values["removed"] else trouble or row.trouble
@@ -150,11 +151,12 @@ class TrackedResources:
                 )
 
     def of_expired_jobs(self) -> list[str]:
-        """Ids of expired jobs that still have an intermediate instance."""
+        """Ids of expired jobs that still have an intermediate instance, or anything that belongs to one."""
         query = (
             sa.select(_OBJECTS.c.job_id)
+            .distinct()
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
-            .where(tables.jobs.c.status == JobStatus.EXPIRED, _OBJECTS.c.kind == "instance")
+            .where(tables.jobs.c.status == JobStatus.EXPIRED, _OBJECTS.c.kind.not_in(OUTLIVING))
             .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False))
         )
         with self._database.read() as connection:
