@@ -74,6 +74,7 @@ class Cloud:
         self.refusal: TargetFailed | None = None  # of the next instance
         self.no_image: TargetFailed | None = None  # while it is set no image is made
         self.stuck: TargetFailed | None = None  # while it is set nothing is released
+        self.kept: TargetFailed | None = None  # while it is set no image is removed
         self.shown: dict[str, list[dict[str, Any]]] = {}  # what each instance says of its disks
         self.refused: dict[str, list[str]] = {}  # appliances that each instance refuses
         self.silent: TransferFailed | None = None  # while it is set no instance answers
@@ -132,6 +133,8 @@ class Cloud:
         return [StoredImage(name, f"cloud:{name}", (), 1, 0.0) for name in self.images]
 
     def delete_image(self, name: str) -> None:
+        if self.kept is not None:
+            raise self.kept
         if name in self.in_use:
             raise TargetFailed("the image is in use", on=name)
         if name in self.images:

@@ -1,7 +1,7 @@
 """Every timer is a column of a job that is compared with the clock at each look.
 
 So no timer can be lost, and a changed date counts from the next look on. The timers are for validity, scheduled and
-repeated runs, and the deletion of expired jobs.
+repeated runs, and the deletion of expired jobs. What could not be stopped or released in the cloud is tried again here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from connector.errors import Conflict, ConnectorError, Ineligible
 
 _LOG: Final = logging.getLogger(__name__)
 
+#: Seconds between two attempts to stop or release what a job has left in the cloud.
+TIDYING: Final = 60.0
+
 
 class Scheduler:
     """Begins and ends what is due. Only the active runner looks. Each change is a compare-and-set: a person may be faster."""
@@ -26,13 +29,16 @@ class Scheduler:
         self._store = store
         self._steps = steps
         self._background = background or Foreground()
+        self._tidied: dict[str, float] = {}  # when each job was tidied last
 
     def look(self) -> None:
         """Do everything that is due now. Expired jobs end before runs begin."""
         due_jobs = self._store.jobs.due()
         self._each(due_jobs.expiring, lambda job: self._apply(job, JobEvent.EXPIRED))
         self._each(due_jobs.remnants, lambda job: self._apply(job, JobEvent.DELETE))
-        self._each(self._store.resources.of_expired_jobs(), self._release)
+        left = self._store.resources.left_in_cloud()
+        self._tidied = {job_id: at for job_id, at in self._tidied.items() if job_id in left}
+        self._each(left, self._tidy)
         self._each(due_jobs.starting, self._begin)
         self._store.removal.finish()
         self._store.keys.forget_nonces()
@@ -56,13 +62,13 @@ class Scheduler:
             return
         self._store.audit.add("system", "", str(event), job_id)
 
-    def _release(self, job_id: str) -> None:
-        """Release the intermediate instance of an expired job."""
-
-        def work() -> None:
-            self._steps.release(job_id, keep_disks=False, unless_running=True)
-
-        self._background.once(f"release of {job_id}", work)
+    def _tidy(self, job_id: str) -> None:
+        """Stop or release what a job that rests has in the cloud, at most once in a while: each attempt calls the cloud."""
+        now = self._store.now()
+        if abs(now - self._tidied.get(job_id, -TIDYING)) < TIDYING:
+            return
+        self._tidied[job_id] = now
+        self._background.once(f"release of {job_id}", lambda: self._steps.tidy(job_id))
 
     @staticmethod
     def _each(jobs: Iterable[str], work: Callable[[str], None]) -> None:

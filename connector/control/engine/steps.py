@@ -69,6 +69,7 @@ CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 _LOG: Final = logging.getLogger(__name__)
 
 _LONGEST_IMAGE: Final = 100
+_AGAIN: Final = "it is tried again every minute"
 
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
@@ -173,7 +174,7 @@ class Steps:
             self._contact(job.id, self._need_instance(job.id))
             names = self._free_names(_image_names(job, run))
             image = self._store.resources.reserve_image(job.id, run_id, names, job.image_format)
-            token = f"image-{run_id}"
+            token = _image_token(run_id)
             self._store.resources.record(job.id, token, place="cloud", kind="image")
             stored = self._provider.make_image(self._image_request(job, run_id, image, proved))
             details = dict(stored.details) | {
@@ -185,7 +186,6 @@ class Steps:
                 job.id, token, place="cloud", kind="image", reference=stored.location
             )
             self._store.resources.complete_image(run_id, details, name=stored.name, image_id=stored.id)
-            self._prune(job)
         self._store.jobs.advance(run_id, JobEvent.PROCESSED)
 
     def _proved(self, run: Run, job: Job) -> Manifest:
@@ -235,23 +235,68 @@ class Steps:
         excess = len(images) - most if most is not None else 0
         for image in images[:-1]:
             if excess <= 0:
-                return
+                break
             try:
                 self._provider.delete_image(image.name)
             except TargetFailed as refused:
                 if (
                     refused.retryable
                 ):  # the refusal is not about this image: do not remove a newer one instead
-                    raise
-                self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
+                    text = (
+                        f"the old image {image.name} could not be removed{self._costs}: {refused}; {_AGAIN}"
+                    )
+                    self._store.resources.leave(_image_token(image.run_id), text)
+                    return
+                self._note_once(job.id, f"image {image.name} stays: {refused.what}")
                 continue
             self._store.resources.remove_image(image.id, f"the job keeps {most}, and there is a newer one")
             excess -= 1
+        self._store.resources.mend(job.id, kinds=OUTLIVING)
+
+    def _note_once(self, job_id: str, text: str) -> None:
+        if all(entry.text != text for entry in self._store.jobs.history(job_id)):
+            self._store.jobs.note(job_id, "image", text)
+
+    @property
+    def _costs(self) -> str:
+        return " and goes on costing" if self.billed else ""
 
     def clean(self, run_id: str) -> None:
-        """Release what only this run needed. The disks of an incremental job stay for its next run."""
+        """Remove and release what only this run needed. The disks of an incremental job stay for its next run.
+
+        The image exists, so nothing that the cloud refuses here fails the run: `tidy` does it again.
+        """
         _, job = self._look(run_id)
-        self.release(job.id, keep_disks=not _is_last(job), unless_running=False)
+        self._prune(job)
+        self._let_go(job.id, keep_disks=not _is_last(job), unless_running=False)
+
+    def tidy(self, job_id: str) -> None:
+        """Do again what the cloud refused when the job's last run ended, or when the job expired."""
+        job = self._store.jobs.get(job_id)
+        if job.status is JobStatus.RUNNING:
+            return
+        self._prune(job)
+        over = job.status in (JobStatus.FINISHED, JobStatus.EXPIRED)
+        self._let_go(job_id, keep_disks=not over, unless_running=True)
+        left = [r.trouble for r in self._store.resources.of(job_id, "cloud") if r.trouble and not r.removed]
+        self._store.jobs.mark(job_id, waiting="; ".join(left))
+
+    def _let_go(self, job_id: str, *, keep_disks: bool, unless_running: bool) -> None:
+        """Release as `release` does. What the cloud refuses is recorded at the first resource that is left."""
+        try:
+            self.release(job_id, keep_disks=keep_disks, unless_running=unless_running)
+        except TargetFailed as failed:
+            left = [r for r in self._store.resources.of(job_id, "cloud") if not r.removed]
+            left = [r for r in left if r.kind not in OUTLIVING]
+            what = (
+                "its instance could not be stopped"
+                if keep_disks
+                else "its instance could not be released whole"
+            )
+            for resource in sorted(left, key=lambda r: r.kind != "instance")[:1]:
+                self._store.resources.leave(resource.token, f"{what}{self._costs}: {failed}; {_AGAIN}")
+        else:
+            self._store.resources.mend(job_id, but=OUTLIVING)
 
     def settle(self, run_id: str) -> None:
         """End the run, which has done everything."""
@@ -271,8 +316,11 @@ class Steps:
         self._store.jobs.settle(run_id, event, outcome, error)
 
     def park(self, run_id: str) -> None:
-        """After `give_up`: stop the instance and keep its disks, unless the job was started again meanwhile."""
-        self.release(self._store.runs.get(run_id).job_id, keep_disks=True, unless_running=True)
+        """After `give_up`: stop the instance and keep its disks, unless the job was started again meanwhile.
+
+        If the cloud refuses, `tidy` does it again.
+        """
+        self._let_go(self._store.runs.get(run_id).job_id, keep_disks=True, unless_running=True)
 
     def forget(self, job_id: str) -> None:
         """Release all intermediate resources of a deleted job."""
@@ -433,6 +481,10 @@ class Steps:
     def _lock(self, job_id: str) -> threading.Lock:
         with self._guard:
             return self._locks.setdefault(job_id, threading.Lock())
+
+
+def _image_token(run_id: str) -> str:
+    return f"image-{run_id}"
 
 
 def _resource_token(token: str, owned: CloudResource) -> str:

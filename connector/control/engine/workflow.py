@@ -104,11 +104,12 @@ class RunWorkflows(DBOSConfiguredInstance):
             if error or stopped:
                 break
         if not stopped:
-            error = error or self.image(run_id) or self.clean(run_id)
+            error = error or self.image(run_id)
         if error or stopped:
             self.give_up(run_id, error)
             self.park(run_id)
             return "stopped" if stopped else "failed"
+        self.clean(run_id)  # the image exists: what cannot be released now does not change how the run ends
         self.settle(run_id)
         return "done"
 

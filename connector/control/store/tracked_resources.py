@@ -68,10 +68,31 @@ class TrackedResources:
 
     def _tell(self, connection: sa.Connection, before: TrackedResource, trouble: str) -> None:
         if trouble and trouble != before.trouble:
-            text = f"{before.kind} {before.token} is still in vCenter: {trouble}"
+            here = before.place == "cloud"
+            text = trouble if here else f"{before.kind} {before.token} is still in vCenter: {trouble}"
             self._database.log(connection, before.job_id, "left", text)
         elif before.trouble and not trouble:
             self._database.log(connection, before.job_id, "mended", f"{before.kind} {before.token} is gone")
+
+    def leave(self, token: str, trouble: str) -> None:
+        """Record what could not be done with a resource in the cloud. The job's log says it once."""
+        with self._database.write() as connection:
+            query = sa.select(_OBJECTS).where(_OBJECTS.c.token == token, _OBJECTS.c.removed.is_(False))
+            if (row := connection.execute(query.with_for_update(key_share=True)).one_or_none()) is not None:
+                self._tell(connection, _resource(row), trouble)
+                connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(trouble=trouble))
+
+    def mend(self, job_id: str, *, kinds: Sequence[str] = (), but: Sequence[str] = ()) -> None:
+        """Record that everything was done with these resources of a job in the cloud: of `kinds`, or of all kinds `but` some."""
+        wanted = _OBJECTS.c.kind.in_(kinds) if kinds else _OBJECTS.c.kind.not_in(but)
+        left = sa.and_(
+            _OBJECTS.c.job_id == job_id, _OBJECTS.c.place == "cloud", _OBJECTS.c.trouble != "", wanted
+        )
+        with self._database.write(counted=False) as connection:
+            for row in connection.execute(sa.select(_OBJECTS).where(left)).all():
+                text = f"{row.kind} {row.reference or row.token} is as it should be now"
+                self._database.log(connection, job_id, "mended", text)
+            connection.execute(_OBJECTS.update().where(left).values(trouble=""))
 
     def of(self, job_id: str, place: str | None = None) -> list[TrackedResource]:
         """A job's resources, oldest first."""
@@ -150,14 +171,22 @@ class TrackedResources:
                     resource.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble
                 )
 
-    def of_expired_jobs(self) -> list[str]:
-        """Ids of expired jobs that still have an intermediate instance, or anything that belongs to one."""
+    def left_in_cloud(self) -> list[str]:
+        """Ids of jobs that rest and still have something in the cloud that was to be stopped or removed."""
+        resting = (JobStatus.STOPPED, JobStatus.IN_ERROR, JobStatus.WAITING)
+        over = (JobStatus.FINISHED, JobStatus.EXPIRED)
+        status, failed = tables.jobs.c.status, _OBJECTS.c.trouble != ""
         query = (
             sa.select(_OBJECTS.c.job_id)
             .distinct()
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
-            .where(tables.jobs.c.status == JobStatus.EXPIRED, _OBJECTS.c.kind.not_in(OUTLIVING))
             .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False))
+            .where(
+                sa.or_(
+                    sa.and_(status.in_(over), sa.or_(_OBJECTS.c.kind.not_in(OUTLIVING), failed)),
+                    sa.and_(status.in_(resting), failed),
+                )
+            )
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
