@@ -263,6 +263,15 @@ def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House,
     assert str(house.run(job).state) == "Waiting"
 
 
+def test_a_source_that_is_deleted_with_a_finished_cutover_is_not_called_down(house: House) -> None:
+    job, found = _cut_over(house, 10.0)
+    house.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.turn()
+    assert house.status(job) == "Finished"
+    house.store.removal.source(house.get(job).source_id, force=True)
+    assert (house.status(job), house.get(job).down_since) == ("Deleting", None)
+
+
 def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
     """It was to be asked, which is written down first; but it would not be shut down."""
     job, found = _cut_over(house, 10.0)

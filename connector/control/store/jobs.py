@@ -300,9 +300,9 @@ class Jobs:
         """Change the state when nothing else changes with it: STOP while waiting, DELETE, DELETED, EXPIRED."""
         with self._database.write() as connection:
             job = locked(connection, job_id)
-            # The image has replaced the source. A job that is being deleted does not say any more that it was Finished.
-            replaced = event is JobEvent.DELETE and job.status is JobStatus.FINISHED
-            return move(self._database, connection, job, event, **({"down_since": None} if replaced else {}))
+            if event is JobEvent.DELETE:
+                return delete(self._database, connection, job)
+            return move(self._database, connection, job, event)
 
     def advance(self, run_id: str, event: JobEvent, changes: Json | None = None) -> None:
         """Take a report of the workflow. Repeating it is harmless. `changes`: columns of the job."""
@@ -516,6 +516,15 @@ def _frozen(connection: sa.Connection, job: Job) -> list[int]:
             remedy="choose the disks of the job again",
         )
     return keys
+
+
+def delete(database: Database, connection: sa.Connection, job: Job) -> Job:
+    """Begin the deletion of a job, inside the caller's transaction.
+
+    After a cutover the image has replaced the source. A job that is being deleted does not say any more that it was Finished.
+    """
+    replaced = job.status is JobStatus.FINISHED
+    return move(database, connection, job, JobEvent.DELETE, **({"down_since": None} if replaced else {}))
 
 
 def _plan(job: Job) -> list[Task]:

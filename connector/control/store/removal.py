@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector.control.domain.entities import TagKind
-from connector.control.domain.jobs import JobEvent, JobStatus
+from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.domain.sources import SourceEvent, SourceState
 from connector.control.store import jobs, sources, tables, tags
@@ -47,7 +47,7 @@ class Removal:
                     remedy="delete the job first, or delete the source with force",
                 )
             for job in alive:
-                jobs.move(self._database, connection, job, JobEvent.DELETE)
+                jobs.delete(self._database, connection, job)
             sources.move(connection, source_id, SourceEvent.DELETE, workgroup_id=None)
 
     def finish(self) -> list[str]:
