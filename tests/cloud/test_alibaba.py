@@ -211,6 +211,15 @@ def test_what_a_job_names_must_be_there_and_fit_together(quiet: Cloud) -> None:
         assert refused.value.on == field
 
 
+def test_a_refusal_that_names_no_object_of_the_job_is_not_a_wrong_parameter(quiet: Cloud) -> None:
+    from simulator.faults import Rule
+
+    quiet.calls.add(Rule("DescribeZones", "fault", times=None, fault="InvalidAccessKeyId.NotFound"))
+    with pytest.raises(TargetFailed, match="InvalidAccessKeyId"):
+        quiet.provider(boots=False).check(Placement())
+    assert not Refusal("DeleteDisk", "InvalidAccessKeyId.NotFound", 404, "no such key", "-").gone
+
+
 def test_a_job_may_name_its_vswitch_role_and_launch_template(quiet: Cloud) -> None:
     theirs = account(quiet)
     named: dict[str, Any] = {"vswitch": theirs.vswitch, "ram_role": "writer", "launch_template": "lt-1"}

@@ -173,8 +173,9 @@ class Refusal(TargetFailed):
 
     @property
     def gone(self) -> bool:
-        """Whether the object of the call does not exist."""
-        return self.status == 404 and self.code.endswith("NotFound")
+        """Whether the object of the call does not exist. An access key that does not exist says nothing about it."""
+        ours = self.code.startswith("InvalidAccessKeyId")
+        return self.status == 404 and self.code.endswith("NotFound") and not ours
 
     def to_json(self) -> dict[str, object]:
         return super().to_json() | {"code": self.code}

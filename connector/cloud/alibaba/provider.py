@@ -97,6 +97,8 @@ class AlibabaProvider:
         try:
             zones = [switch.zone for switch in self._networks.switches(placement)]
         except Refusal as refused:
+            if not placement.vswitch or not refused.gone:  # it is not about what the job names
+                raise
             raise BadInput(refused.what, on="vswitch") from refused
         if placement.instance_type:
             offers = Market(self._api).offers(Wanted(type=placement.instance_type), zones)
