@@ -177,7 +177,9 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
         return
     click.echo(f"Epoch {position.number} begins. The next pass of each job compares every disk.")
     if not keep_credentials:
-        click.echo("Approve credentials again: connector control approve --state DIR ID, connector appliance")
+        click.echo(
+            "Approve credentials again: connector control approve --state DIR ID, connector appliance approve ID"
+        )
 
 
 @control.command()

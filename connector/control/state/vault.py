@@ -14,7 +14,7 @@ from connector import files
 from connector.errors import BadInput, ControlFailed
 from connector.transfer.certificates import Authority
 
-#: Seconds; longer than any job is valid. The certificates that it issues are short-lived.
+#: Longer than any job is valid. The certificates that it issues are short-lived.
 LIFETIME: Final = datetime.timedelta(days=400)
 
 
