@@ -102,10 +102,11 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         rescan = Rescan(vcenter, connect, every, stop, watch=watch, outages=outages, target=target)
         machines = rescan.once()
         unwind.enter_context(rescan)
-        repair_context = RepairContext(vcenter, ControlRegister(connect), readers.unlocking, context.locks)
+        careful = vcenter.during(stop)  # a merge may take hours, and must not keep this program from ending
+        repair_context = RepairContext(careful, ControlRegister(connect), readers.unlocking, context.locks)
         first = partial(mend_all, repair_context)
         unwind.enter_context(
-            Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
+            Cleaner(careful, ledger, connect, context.locks, stop, first=first, outages=outages)
         )
         ready = {"appliance": identity.membership.appliance_id, "machines": machines, "pid": os.getpid()}
         child.report_ready(ready, "" if as_json else _ready(configuration, ready))

@@ -96,7 +96,7 @@ class VCenter:
         self._session.__exit__(kind, error, trace)
 
     def during(self, stop: Event) -> VCenter:
-        """The same vCenter for long work: an outage of it (a restart, a failover) is waited out, until `stop`."""
+        """The same vCenter for long work: outages of it (a restart, a failover) and merges are waited out, until `stop`."""
         patient = copy.copy(self)
         patient._stop = stop
         return patient
@@ -160,7 +160,7 @@ class VCenter:
     ) -> tuple[Leftover, ...]:
         """Remove snapshots of this owner that no pass in `keep` (tokens) holds; on one machine or on all."""
         return removal.clear_leftovers(
-            self._session, self.owner, self._ledger, keep=keep, machine=machine, limit=limit
+            self._session, self.owner, self._ledger, keep=keep, machine=machine, limit=limit, stop=self._stop
         )
 
     def leftovers(self, machine: str | None = None) -> tuple[Leftover, ...]:
@@ -180,14 +180,17 @@ class VCenter:
     def dismiss(self, machine: str, token: str, limit: float = removal.PATIENCE) -> None:
         """Remove the snapshot with this token of ours if it still exists, and consolidate what it left.
 
-        Raises the error of a removal that fails for `limit` seconds, after writing it to the ledger.
+        Raises the error of a removal that fails for `limit` seconds, after writing it to the ledger; with `during`, its stop
+        ends the wait.
         """
         ticket = Ticket.of(token)
         if ticket is None or ticket.owner != self.owner:
             raise NotPermitted(
                 "this snapshot is not ours", on=f"{machine} {token}", remedy="let its owner remove it"
             )
-        removal.dismiss(self._session, machine, ticket, self._ledger, wait=WaitLimit(limit))
+        removal.dismiss(
+            self._session, machine, ticket, self._ledger, wait=WaitLimit(limit, self._stop or Event())
+        )
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
-from connector.errors import ConnectorError, NotFound
+from connector.errors import ConnectorError, Interrupted, NotFound
 from connector.model import SnapshotNode
 from connector.vcenter import tasks
 from connector.vcenter.faults import translated
@@ -80,10 +81,12 @@ def clear_leftovers(
     keep: Collection[str] = (),
     machine: str | None = None,
     limit: float = PATIENCE,
+    stop: Event | None = None,
 ) -> tuple[Leftover, ...]:
     """Remove every snapshot that carries `owner`'s token, except the tokens in `keep`; returns those removed.
 
     Looks at one machine or at all. A removal that fails does not stop the others; the first error is raised at the end.
+    `stop` ends the wait with Interrupted, and begins no other removal; vCenter ends the one that it has begun.
     """
     cleared: list[Leftover] = []
     errors: list[ConnectorError] = []
@@ -92,8 +95,11 @@ def clear_leftovers(
         if ticket is None or ticket.token in keep:
             continue
         try:
-            dismiss(session, leftover.machine, ticket, ledger, leftover.node.moref, WaitLimit(limit))
+            wait = WaitLimit(limit, stop or Event())
+            dismiss(session, leftover.machine, ticket, ledger, leftover.node.moref, wait)
             cleared.append(leftover)
+        except Interrupted:
+            raise
         except ConnectorError as failed:
             errors.append(failed)
     if errors:
@@ -214,6 +220,8 @@ def consolidate(session: Session, vm: Any, wait: WaitLimit) -> None:
     try:
         with translated(on):
             tasks.run(session, vm.ConsolidateVMDisks_Task, on=on, wait=wait, what="the consolidation")
+    except Interrupted:
+        raise
     except ConnectorError as failed:
         failed.remedy = failed.remedy or "consolidate the disks in vCenter"
         raise

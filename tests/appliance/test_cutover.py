@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.cancellation import Cancellation
-from connector.errors import BadInput, Conflict, ControlFailed, Interrupted
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Interrupted
 from connector.sources.factory import ReaderSettings, readers
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
@@ -42,6 +42,28 @@ def test_the_shutdown_is_recorded_before_it_is_asked_for_and_the_last_state_is_r
     assert _power(desk) is PowerState.OFF and desk.equal() and not desk.world.snapshots()
     assert done["shutdown"] > 0.3
     assert {disk["kind"] for disk in done["disks"]} == {"final"}
+
+
+@pytest.mark.parametrize("task", ["final", "shutdown"])
+def test_nothing_is_shut_down_while_an_earlier_snapshot_resists(desk: Bench, task: str) -> None:
+    """The source would be down for nothing: the last delta needs the snapshot gone."""
+    desk.estate.snapshots.create(desk.vm, "x", f"connector:{OWNER}:p-lost")
+    desk.estate.faults.add(Rule("RemoveSnapshot_Task", "fault", fault="FileFault", times=None))
+    with pytest.raises(ConnectorError):
+        desk.carry(desk.order(1, final=True, task=task))
+    assert _power(desk) is PowerState.ON and desk.record.shutdowns == []
+
+
+def test_a_stop_ends_the_wait_for_a_merge_before_the_cutover_and_nothing_is_shut_down(desk: Bench) -> None:
+    stop, board = Cancellation(), Board()
+    desk.estate.snapshots.create(desk.vm, "x", f"connector:{OWNER}:p-lost")
+    desk.estate.faults.add(Rule("estate.consolidate", "delay", seconds=10.0))
+    board.when(
+        lambda phase, _: phase.startswith("removing what"), lambda: threading.Timer(1.0, stop.set).start()
+    )
+    with pytest.raises(Interrupted, match="stopped while waiting"):
+        desk.carry(_final(desk), board, stop)
+    assert _power(desk) is PowerState.ON and desk.record.shutdowns == []
 
 
 def test_without_a_record_nothing_is_shut_down(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.appliance.inventory import PEERS
-from connector.errors import ConnectorError, NotFound, Unreachable, VCenterFault
+from connector.errors import ConnectorError, Interrupted, NotFound, Unreachable, VCenterFault
 from connector.model import Machine
 from connector.outages import Outages
 from connector.vcenter.partial import nameless
@@ -77,6 +77,8 @@ class Cleaner:
         token = str(order["token"])
         try:
             self._remove(token, order)
+        except Interrupted:  # this program ends, which is no trouble of the snapshot's
+            return False
         except ConnectorError as failed:
             self._outages.missed(f"{token} was not removed from vCenter", failed)
             control.resists(token, failed.what)

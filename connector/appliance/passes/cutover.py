@@ -12,6 +12,7 @@ from typing import Any
 
 from connector.appliance.passes.admission import refuse, wait_for_others
 from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.leftovers import remove_leftovers
 from connector.appliance.passes.machine_identity import identified
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
@@ -31,7 +32,8 @@ class CutoverShutdown:
     def shut_down(self, machine: Machine) -> float | None:
         """Seconds that the shutdown took; None when the machine was off already.
 
-        Raises Conflict when the guest does not shut down within the deadline and a hard power-off is not allowed.
+        What an earlier attempt left goes first: while it resists, the last delta cannot be read, and the source would be down
+        for nothing. Raises Conflict when the guest does not shut down within the deadline and a hard power-off is not allowed.
         """
         if machine.power is PowerState.OFF:
             return None
@@ -42,6 +44,7 @@ class CutoverShutdown:
                 on=order.name,
                 remedy="roll the application back, and cut it over again",
             )
+        self._clear()
         self._board.enter("shutting the machine down")
         self._context.ledger.going_down(order.moref)
         began = time.monotonic()
@@ -49,6 +52,13 @@ class CutoverShutdown:
             order.moref, within=order.shutdown_deadline, force=order.allow_power_off, stop=self._stop
         )
         return time.monotonic() - began
+
+    def _clear(self) -> None:
+        """A merge takes hours at times. So afterwards it is asked again who works on the machine, and which one it is."""
+        self._board.enter("removing what an earlier attempt left")
+        remove_leftovers(self._context.vcenter, self._order)
+        wait_for_others(self._context, self._order, self._board, self._stop)
+        identified(self._context.vcenter, self._order)
 
     def confirm(self, snapshot: Snapshot) -> None:
         """Raises Conflict when the machine was on at the snapshot's instant, or is on now."""

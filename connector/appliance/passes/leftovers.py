@@ -11,7 +11,7 @@ PATIENT = 6 * 3600.0  # seconds that the removal of leftovers may take
 def remove_leftovers(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
     """What exists with our token goes, and what the record says that earlier attempts left to consolidate.
 
-    The snapshot with the token `keep` stays. Raises what fails.
+    The snapshot with the token `keep` stays. Raises what fails, and Interrupted after the stop of `vcenter`.
     """
     vcenter.clear_leftovers(keep={keep}, machine=order.moref, limit=limit)
     for resource in order.objects:
