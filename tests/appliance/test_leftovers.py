@@ -11,7 +11,7 @@ import pytest
 from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.leftovers import Cleaner
 from connector.appliance.cleanup.machine_lock import MachineLocks
-from connector.errors import NotFound, VCenterFault
+from connector.errors import ConnectorError, NotFound, VCenterFault
 from connector.model import Machine
 from tests.control.conftest import machine
 from tests.waiting import PATIENCE
@@ -45,7 +45,7 @@ class Plane:
 class VCenter:
     """One machine, or none, or one that cannot be cleaned now."""
 
-    def __init__(self, there: Machine | None, fails: bool = False) -> None:
+    def __init__(self, there: Machine | None, fails: type[ConnectorError] | None = None) -> None:
         self.there, self.fails = there, fails
         self.cleared: list[tuple[str, str]] = []
         self.ledger: ControlLedger | None = None
@@ -59,7 +59,7 @@ class VCenter:
         assert self.ledger is not None
         if self.fails:
             self.ledger.left(machine, token, "locked")  # outside of any pass nothing refuses it
-            raise VCenterFault("locked", on=machine)
+            raise self.fails("locked", on=machine)
         self.cleared.append((machine, token))
         self.ledger.removed(machine, token)
 
@@ -70,9 +70,10 @@ class VCenter:
         (VCenter(machine()), [("vm-1", "snap")], []),
         (VCenter(None), [], []),
         (VCenter(replace(machine(), instance_uuid="another")), [], []),
-        (VCenter(machine(), fails=True), [], ["snap"]),
+        (VCenter(machine(), fails=VCenterFault), [], ["snap"]),
+        (VCenter(machine(), fails=NotFound), [], ["snap"]),
     ],
-    ids=["stands", "gone", "another-machine", "locked"],
+    ids=["stands", "gone", "another-machine", "locked", "a-file-is-missing"],
 )
 def test_a_leftover_is_reported_when_it_is_gone(
     vcenter: VCenter, cleared: list[tuple[str, str]], left: list[str]

@@ -88,23 +88,26 @@ class Cleaner:
         return True
 
     def _remove(self, token: str, order: dict[str, Any]) -> None:
-        """Remove the snapshot. When the machine is gone, or its moref names another machine now, there is none."""
+        """Remove the snapshot. When the machine is gone, or its moref names another machine now, there is none.
+
+        A removal may miss something else, such as a file: its failure says nothing about the machine.
+        """
         machine = str(order["machine"])
         try:
             machine_now = self._vcenter.find(machine)
-            if part := nameless(machine_now):  # the snapshot may still exist, so the order stays
-                raise VCenterFault(
-                    f"vCenter does not show the machine's {part} now",
-                    on=machine_now.name,
-                    remedy="it is tried again",
-                    retryable=True,
-                )
-            if machine_now.instance_uuid != order["instance_uuid"]:
-                return
-            self._ledger.attach(machine, str(order["pass_id"]))
-            self._vcenter.dismiss(machine, token)
         except NotFound:
             return
+        if part := nameless(machine_now):  # the snapshot may still exist, so the order stays
+            raise VCenterFault(
+                f"vCenter does not show the machine's {part} now",
+                on=machine_now.name,
+                remedy="it is tried again",
+                retryable=True,
+            )
+        if machine_now.instance_uuid != order["instance_uuid"]:
+            return
+        self._ledger.attach(machine, str(order["pass_id"]))
+        self._vcenter.dismiss(machine, token)
 
     def __enter__(self) -> None:
         self._thread.start()
