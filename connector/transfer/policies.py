@@ -36,11 +36,11 @@ class Wrapper:
 
 
 class Retrying(Wrapper):
-    """Repeats a read after a retryable error, with growing pauses; each delivered block restores all tries.
+    """Repeats a read, or a question, after a retryable error, with growing pauses; each delivered block restores all tries.
 
     `reopen` replaces the source before each new try, because a dead worker cannot be read again. `failed` is called with
     every error that is followed by a new try. After an error that no try helps against, `instead` says whether `reopen` will give
-    another kind of source, which then has all tries again.
+    another kind of source, which then has all tries again. `halt` ends the pauses of a question with Interrupted.
     """
 
     def __init__(
@@ -51,10 +51,19 @@ class Retrying(Wrapper):
         reopen: Callable[[], BlockSource] | None = None,
         failed: Callable[[ConnectorError], None] = lambda _: None,
         instead: Callable[[ConnectorError], bool] = lambda _: False,
+        halt: threading.Event | None = None,
     ) -> None:
         super().__init__(source)
         self._tries, self._backoff, self._reopen = tries, backoff, reopen
-        self._failed, self._instead = failed, instead
+        self._failed, self._instead, self._halt = failed, instead, halt
+
+    def allocated(self, extent: Extent) -> list[Extent]:
+        failures = 0
+        while True:
+            try:
+                return self._source.allocated(extent)
+            except ConnectorError as error:
+                failures = self._retry(error, failures + 1, self._halt)
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
         remaining, failures = ranges.normalise(extents), 0
@@ -65,17 +74,21 @@ class Retrying(Wrapper):
                     done.append(Extent(block.offset, len(block.data)))
                     yield block
             except ConnectorError as error:
-                failures = 1 if done else failures + 1
-                if isinstance(error, Interrupted):
-                    raise
-                if not error.retryable or failures >= self._tries:
-                    if not self._instead(error):
-                        raise
-                    failures = 0
-                self._failed(error)
-                _pause(self._backoff.pause(failures), halt)
-                self._renew()
+                failures = self._retry(error, 1 if done else failures + 1, halt)
             remaining = ranges.subtract(remaining, done)
+
+    def _retry(self, error: ConnectorError, failures: int, halt: threading.Event | None) -> int:
+        """Make the source ready for another try; returns the failures in a row that count. Raises `error` when no try is left."""
+        if isinstance(error, Interrupted):
+            raise error
+        if not error.retryable or failures >= self._tries:
+            if not self._instead(error):
+                raise error
+            failures = 0
+        self._failed(error)
+        _pause(self._backoff.pause(failures), halt)
+        self._renew()
+        return failures
 
     def _renew(self) -> None:
         if self._reopen is not None:

@@ -47,7 +47,7 @@ class Block:
 class BlockSource(Protocol):
     """A disk to read. One thread reads at a time; any thread may release blocks.
 
-    Every method raises ReaderFailed. Nothing is repeated inside (see `policies`).
+    Every method raises ReaderFailed. Nothing is repeated inside (see `Retrying` in `policies`).
     """
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector.backoff import Backoff
-from connector.errors import Interrupted, ReaderFailed
+from connector.errors import ConnectorError, Interrupted, ReaderFailed
 from connector.model import DiskAccess, Extent
 from connector.sources.https import HttpsReader
 from connector.sources.nfc import NfcReader
@@ -179,6 +179,67 @@ def test_retry_gives_up_and_never_repeats_what_cannot_help(disk: Path) -> None:
                 [Extent(0, MIB)],
             )
         assert len(seen) == times
+
+
+class Cut(FileSource):
+    """Its question which areas are in use fails with `errors`, one after the other."""
+
+    def __init__(self, disk: Path, errors: list[ReaderFailed]) -> None:
+        super().__init__(disk, 8)
+        self.errors = errors
+
+    def allocated(self, extent: Extent) -> list[Extent]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().allocated(extent)
+
+
+def test_a_question_for_what_is_in_use_is_repeated_as_a_read_is(disk: Path) -> None:
+    """On a large disk it is hundreds of messages to the host, and any of them may be cut."""
+    errors = [ReaderFailed("cut", retryable=True) for _ in range(2)]
+    opened, told = [0], list[str]()
+
+    def reopen() -> BlockSource:
+        opened[0] += 1
+        return Cut(disk, errors)
+
+    source = Retrying(
+        Cut(disk, errors),
+        tries=3,
+        backoff=Backoff(0.001, 0.001),
+        reopen=reopen,
+        failed=lambda error: told.append(error.what),
+    )
+    with closing(source):
+        assert source.allocated(Extent(0, SIZE)) == FileSource(disk).allocated(Extent(0, SIZE))
+    assert (opened, told) == ([2], ["cut", "cut"])
+
+
+def test_a_question_for_what_is_in_use_goes_to_another_source_when_no_try_helps(disk: Path) -> None:
+    errors = [ReaderFailed("gone")]
+    asked = list[str]()
+
+    def instead(error: ConnectorError) -> bool:
+        asked.append(error.what)
+        return len(asked) == 1
+
+    wrapped = Retrying(
+        Cut(disk, errors), backoff=Backoff(0.001, 0.001), reopen=lambda: Cut(disk, errors), instead=instead
+    )
+    assert wrapped.allocated(Extent(0, SIZE)) and asked == ["gone"]
+    errors.append(ReaderFailed("gone as well"))
+    with pytest.raises(ReaderFailed, match="gone as well"):
+        wrapped.allocated(Extent(0, SIZE))
+    wrapped.close()
+
+
+def test_a_stop_ends_the_pause_before_a_question_is_repeated(disk: Path) -> None:
+    halt = threading.Event()
+    halt.set()
+    errors = [ReaderFailed("cut", retryable=True)]
+    source = Retrying(Cut(disk, errors), backoff=Backoff(60.0, 60.0), halt=halt)
+    with closing(source), pytest.raises(Interrupted):
+        source.allocated(Extent(0, SIZE))
 
 
 def test_vddk_failures_become_ours(disk: Path, tmp_path: Path) -> None:
