@@ -348,6 +348,7 @@ class Pressure:
     stores: tuple[DatastoreLoad, ...]
     delta: int = 0
     measured: bool = True  # False: vCenter does not show the files now, and `delta` means nothing
+    unread: tuple[str, ...] = ()  # datastores of which vCenter does not show this user how full they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ _STORE = ("summary.name", "summary.capacity", "summary.freeSpace")
 def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
     """The machine's datastores, and the bytes of the files that came after `snapshot`.
 
+    A datastore without a capacity is not shown to this user, or not accessible now: of it nothing is known.
     Raises `NotFound`, and a retryable `VCenterFault` when vCenter does not show the datastores now.
     """
     vm = session.managed(vim.VirtualMachine, machine)
@@ -37,11 +38,13 @@ def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
             remedy="wait until its host is connected; if it stays, look at the machine in vCenter",
             retryable=True,
         )
-    stores = tuple(_load(session, store) for store in row.get("datastore") or ())
+    loads = [_load(session, store) for store in row.get("datastore") or ()]
+    stores = tuple(load for load in loads if load.capacity > 0)
+    unread = tuple(load.name for load in loads if load.capacity <= 0)
     layout = row.get("layoutEx")
     if not snapshot:
-        return Pressure(stores)
-    return Pressure(stores, _grown(layout, snapshot), measured=layout is not None)
+        return Pressure(stores, unread=unread)
+    return Pressure(stores, _grown(layout, snapshot), measured=layout is not None, unread=unread)
 
 
 def _load(session: Session, store: Any) -> DatastoreLoad:

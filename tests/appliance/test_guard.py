@@ -45,6 +45,28 @@ def test_it_gives_back_what_fills_the_datastore_and_says_why() -> None:
     assert not watched._thread.is_alive()
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_datastore_that_may_not_be_read_is_told_once_and_changes_nothing(
+    running: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine that is off needs no protection: its delta does not grow."""
+    looks = iter([1 << 30, 2 << 30, 3 << 30])
+    look_ended = threading.Event()
+
+    def look() -> Pressure:
+        delta = next(looks, 0)
+        if not delta:
+            look_ended.set()
+        return Pressure((), delta or 4 << 30, unread=("datastore-1",))
+
+    watched = Guard(look, Thresholds(every=0.01), PassProgress(), running=running, disks=1 << 40)
+    with watched:
+        assert look_ended.wait(PATIENCE)
+        assert watched.pace(8) == 8 and not watched.given_back.is_set()
+    told = [record.message for record in caplog.records if "datastore-1" in record.message]
+    assert len(told) == running
+
+
 def test_a_vcenter_that_does_not_answer_changes_nothing() -> None:
     asked = threading.Semaphore(0)
 

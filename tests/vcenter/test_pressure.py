@@ -51,3 +51,11 @@ def test_who_may_not_ask_vcenter_to_look_again_gets_what_it_knows(ledger: Memory
         for privilege in ("System.View",):
             place.server.center.authority.deny(privilege)
         assert vcenter.pressure(place.vm, None).stores[0].free > 0
+
+
+def test_a_datastore_that_may_not_be_read_is_not_taken_for_a_full_one(ledger: Memory) -> None:
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        store = place.estate.inventory.vm(place.vm).datastore
+        place.server.center.authority.deny("System.Read", store)
+        seen = vcenter.pressure(place.vm, None)
+        assert (seen.stores, seen.unread) == ((), (store,))

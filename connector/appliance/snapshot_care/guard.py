@@ -65,6 +65,7 @@ class Guard:
         self._samples: list[Sample] = []
         self._refusals: list[tuple[float, str]] = []  # when, and by whom
         self._paused: float | None = None
+        self._unread: set[str] = set()  # datastores that were told already
         self._lock = threading.Lock()  # guards _refusals; the rest is written by the thread of `_loop` alone
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
@@ -132,6 +133,7 @@ class Guard:
 
     def _judge(self, pressure: Pressure) -> None:
         now = time.monotonic()
+        self._tell_unread(pressure)
         if not pressure.measured and self._samples:  # the delta is not smaller than before
             pressure = replace(pressure, delta=self._samples[-1].pressure.delta)
         with self._lock:
@@ -149,6 +151,17 @@ class Guard:
         )
         self._samples = [*(s for s in self._samples if now - s.at <= TREND), sample]
         self._apply(judge(self._thresholds, self._samples), now)
+
+    def _tell_unread(self, pressure: Pressure) -> None:
+        """Say once that a datastore goes unwatched. The delta of a machine that is off does not grow."""
+        for name in pressure.unread if self._running else ():
+            if name not in self._unread:
+                log.warning(
+                    "vCenter does not show how full datastore %s is: nothing gives the snapshot back before it is full."
+                    " Give the user System.Read on it",
+                    name,
+                )
+        self._unread.update(pressure.unread)
 
     def _apply(self, verdict: PaceDecision, now: float) -> None:
         if self.given_back.is_set():
