@@ -343,7 +343,10 @@ class DatastoreLoad:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """What a machine's snapshot costs its datastores. `delta`: bytes of the files that grew since it was taken."""
+    """What a machine's snapshot costs the datastores that it grows on.
+
+    `delta`: bytes of the files that grew since it was taken.
+    """
 
     stores: tuple[DatastoreLoad, ...]
     delta: int = 0

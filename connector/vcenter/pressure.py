@@ -11,18 +11,21 @@ from typing import Any
 
 from connector.errors import ConnectorError, VCenterFault
 from connector.model import DatastoreLoad, Pressure
+from connector.vcenter.datastore_paths import datastore
+from connector.vcenter.devices import disks
 from connector.vcenter.faults import translated
 from connector.vcenter.properties import PropertyRow, read, related
 from connector.vcenter.session import Session
-from connector.vcenter.values import plain
+from connector.vcenter.values import plain, text
 from connector.vcenter.vmomi import moref, vim
 
-_MACHINE = ("datastore", "layoutEx")
+_DEVICES, _FILES = "config.hardware.device", "config.files"
+_MACHINE = ("datastore", "layoutEx", _DEVICES, _FILES)
 _STORE = ("summary.name", "summary.capacity", "summary.freeSpace")
 
 
 def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
-    """The machine's datastores, and the bytes of the files that came after `snapshot`.
+    """The datastores into which the machine writes, and the bytes of the files that came after `snapshot`.
 
     A datastore without a capacity is not shown to this user, or not accessible now: of it nothing is known.
     Raises `NotFound`, and a retryable `VCenterFault` when vCenter does not show the datastores now.
@@ -38,13 +41,33 @@ def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
             remedy="wait until its host is connected; if it stays, look at the machine in vCenter",
             retryable=True,
         )
-    loads = [_load(session, store) for store in row.get("datastore") or ()]
+    loads = [_load(session, store) for store in _written(session, row)]
     stores = tuple(load for load in loads if load.capacity > 0)
     unread = tuple(load.name for load in loads if load.capacity <= 0)
     layout = row.get("layoutEx")
     if not snapshot:
         return Pressure(stores, unread=unread)
     return Pressure(stores, _grown(layout, snapshot), measured=layout is not None, unread=unread)
+
+
+def _written(session: Session, row: PropertyRow) -> list[Any]:
+    """The datastores of the disks and of the machine's own files, to which deltas go; all, while vCenter does not show these.
+
+    vSphere lists others too, such as that of a mounted ISO.
+    """
+    stores, devices, home = list(row.get("datastore") or ()), row.get(_DEVICES), row.get(_FILES)
+    if len(stores) < 2 or devices is None or home is None:
+        return stores
+    of_disks = {disk.store for disk in disks(devices)}
+    names = {moref(store): _name(session, store) for store in stores}
+    paths = (text(home.vmPathName), text(home.snapshotDirectory))
+    own = {datastore(path, names.values()) for path in paths}
+    return [store for store in stores if moref(store) in of_disks or names[moref(store)] in own]
+
+
+def _name(session: Session, store: Any) -> str:
+    row = read(session, store, ("summary.name",), on=moref(store), partly=True)
+    return plain(text(row.get("summary.name")))
 
 
 def _load(session: Session, store: Any) -> DatastoreLoad:

@@ -6,7 +6,8 @@ import pytest
 
 from connector.errors import NotFound
 from connector.vcenter.client import VCenter
-from tests.vcenter.imaginary import MIB, World, world
+from simulator.vcenter.hostile import Raw
+from tests.vcenter.imaginary import MIB, World, change_vm, world
 from tests.vcenter.ledger import Memory
 
 
@@ -59,3 +60,27 @@ def test_a_datastore_that_may_not_be_read_is_not_taken_for_a_full_one(ledger: Me
         place.server.center.authority.deny("System.Read", store)
         seen = vcenter.pressure(place.vm, None)
         assert (seen.stores, seen.unread) == ((), (store,))
+
+
+def test_only_the_datastores_of_the_disks_and_of_the_home_count(ledger: Memory) -> None:
+    """vSphere lists the datastore of a mounted ISO too; no delta ever goes there."""
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        home = place.estate.inventory.vm(place.vm).datastore
+        stores = place.estate.inventory.datastores
+        other = next(moref for moref in stores if moref != home)
+        listed = "".join(
+            f'<ManagedObjectReference type="Datastore">{moref}</ManagedObjectReference>'
+            for moref in (home, other)
+        )
+        odd = {"datastore": Raw(' xsi:type="ArrayOfManagedObjectReference"', listed.encode())}
+        place.server.center.hostile[place.vm] = dict(odd)
+        assert [load.name for load in vcenter.pressure(place.vm, None).stores] == [stores[home].name]
+        with vcenter.snapshot(place.vm, "p1") as taken:
+            assert [load.name for load in vcenter.pressure(place.vm, taken).stores] == [stores[home].name]
+        files = f"<snapshotDirectory>[{stores[other].name}] a</snapshotDirectory>"
+        odd["config.files"] = Raw(' xsi:type="VirtualMachineFileInfo"', files.encode())
+        place.server.center.hostile[place.vm] = odd
+        assert len(vcenter.pressure(place.vm, None).stores) == 2
+        del odd["config.files"]
+        change_vm(place.estate, place.vm, hidden=("config",))  # where it writes is not known now
+        assert len(vcenter.pressure(place.vm, None).stores) == 2
