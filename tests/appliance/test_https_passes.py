@@ -30,14 +30,14 @@ def slow(desk: Bench) -> None:
     )
 
 
-def distrusted(desk: Bench, number: int, share: float) -> None:
+def distrusted(desk: Bench, number: int, share: float, *, rest: int = 7, **changes: object) -> None:
     """A pass in the middle of which another product removes all snapshots."""
     slow(desk)
     board = Board()
     board.when(copied(share), lambda: desk.estate.snapshots.remove_all(desk.vm))
     with pytest.raises(GivenBack, match="cannot be trusted") as back:
-        desk.carry(desk.order(number), board)
-    assert back.value.rest == 7
+        desk.carry(desk.order(number, **changes), board)
+    assert back.value.rest == rest
     desk.estate.faults.replace([])
     assert not any(desk.instance.endpoint.disk(str(key))["attempts"] for key in KEYS)
 
@@ -74,3 +74,10 @@ def test_a_base_is_doubted_when_the_files_of_a_later_pass_change(files: Bench) -
     assert files.equal()
     assert again["disks"][1]["kind"] == "compare"
     assert "cannot be trusted" in again["disks"][1]["note"]
+
+
+def test_a_cutover_whose_files_change_is_tried_again_at_once(files: Bench) -> None:
+    """The source is down: a rest would only be downtime."""
+    distrusted(files, 1, 0.3, rest=0, final=True, task="final")
+    done = files.carry(files.order(2, final=True, task="final"))
+    assert done["shutdown"] is None and files.equal()

@@ -196,7 +196,9 @@ class MachinePass:
                 self._distrust(snapshot, reading, failed.what)
             identified(self._vcenter, self._order)  # a machine that is gone explains it better
             if has_changed:
-                raise GivenBack(failed.what, on=failed.on, rest=self._context.governor.rest) from failed
+                # at a cutover the source is down, and a rest would only be downtime
+                rest = 0.0 if self._order.final else self._context.governor.rest
+                raise GivenBack(failed.what, on=failed.on, rest=rest) from failed
             raise
 
     def _distrust(self, snapshot: Snapshot, reading: str, why: str) -> None:
