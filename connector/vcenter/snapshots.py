@@ -121,7 +121,7 @@ def held(
             tasks.persist(
                 lambda: snapshot_disks(session, creation.node.moref),
                 on=machine,
-                wait=wait,
+                wait=WaitLimit(limits.create, wait.stop),
                 what="its disks",
             ),
             creation.quiesced,
@@ -166,24 +166,27 @@ def _find(session: Session, vm: Any, ticket: Ticket, wait: WaitLimit) -> Snapsho
 
 
 def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, wait: WaitLimit) -> _Creation:
-    def attempt(quietly: bool) -> _Creation:
+    """A quiescing may hang until its time is over; the snapshot without it has the same time again."""
+
+    def attempt(quietly: bool, within: WaitLimit) -> _Creation:
         return tasks.persist(
-            lambda: _create_once(session, vm, ticket, quietly, wait),
+            lambda: _create_once(session, vm, ticket, quietly, within),
             on=moref(vm),
-            wait=wait,
+            wait=within,
             what="the snapshot's creation",
             tries=_TRIES,
         )
 
     if quiesce is not Quiesce.OFF:
         try:
-            return attempt(True)
+            return attempt(True, wait)
         except (VCenterFault, Conflict, Ineligible) as refused:
             hopeless = isinstance(refused, VCenterFault) and not refused.retryable
             if quiesce is Quiesce.REQUIRE or hopeless:
                 raise
             log.warning("%s: not quiesced, a crash-consistent snapshot follows: %s", moref(vm), refused)
-    return attempt(False)
+        wait = WaitLimit(wait.limit, wait.stop)
+    return attempt(False, wait)
 
 
 def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, wait: WaitLimit) -> _Creation:

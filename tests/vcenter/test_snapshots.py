@@ -363,6 +363,20 @@ def test_invariant_11_quiescing_is_off_unless_asked_for_and_falls_back_only_if_a
 
 
 @pytest.mark.usefixtures("hasty")
+def test_the_fallback_has_time_of_its_own_when_quiescing_hangs(
+    place: World, open_session: Session, ledger: Memory
+) -> None:
+    place.estate.faults.add(
+        Rule("estate.freeze", "fault", fault="ApplicationQuiesceFault", seconds=7.0),
+        Rule("estate.freeze", "delay", seconds=2.0, skip=1),
+    )
+    limits = SnapshotTimeouts(create=6.0)
+    with held(open_session, place.vm, TICKET, ledger, quiesce=Quiesce.TRY, limits=limits) as taken:
+        assert not taken.quiesced
+    assert place.snapshots() == []
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("refusal", ["no tools", "NotSupported", "SnapshotLocked"])
 def test_a_guest_that_cannot_be_quiesced_gets_a_crash_consistent_snapshot_if_that_is_allowed(
     place: World, open_session: Session, ledger: Memory, refusal: str
