@@ -111,7 +111,11 @@ def held(
     target = existing.moref if existing else None
     cost = SnapshotCost()
     try:
-        creation = _Creation(existing) if existing else _create(session, vm, ticket, quiesce, wait)
+        creation = (
+            _Creation(existing, existing.quiesced)
+            if existing
+            else _create(session, vm, ticket, quiesce, wait)
+        )
         target, cost.create = creation.node.moref, creation.seconds
         ledger.created(machine, ticket.token, target)
         yield Snapshot(

@@ -19,7 +19,7 @@ from simulator.faults import Rule
 from simulator.vcenter import edits, host_calls
 from simulator.vcenter.kinds import Call, Target
 from simulator.vcenter.sessions import Session
-from tests.appliance.desk import Bench, Board, copied
+from tests.appliance.desk import OWNER, Bench, Board, copied
 from tests.appliance.test_agent import order as body
 from tests.vcenter.imaginary import MIB
 from tests.waiting import PATIENCE
@@ -239,6 +239,18 @@ def test_invariant_11_quiescing_is_a_wish_and_falls_back_only_if_allowed(desk: B
     done = desk.carry(order)
     assert desk.equal() and not done["quiesced"]
     assert [finding["check"] for finding in done["findings"]] == (["V24"] if wish == "try" else [])
+
+
+@pytest.mark.parametrize("quiesced", [False, True])
+def test_an_adopted_snapshot_is_told_as_what_it_is(desk: Bench, quiesced: bool) -> None:
+    """The attempt that took it was killed, and nobody heard its findings."""
+    token = f"connector:{OWNER}:p-1"
+    desk.estate.hardware.set_change_tracking(desk.vm, True)
+    moref = desk.estate.snapshots.create(desk.vm, "connector-p-1", token, quiesce=quiesced)
+    desk.record.record("p-1", token, "snapshot", moref)
+    done = desk.carry(desk.order(2, attempts=("p-1",), quiesce=Quiesce.TRY))
+    assert done["adopted"] and done["quiesced"] is quiesced
+    assert [finding["check"] for finding in done["findings"]] == ([] if quiesced else ["V24"])
 
 
 @pytest.mark.parametrize("sign", ["a lock", "a snapshot", "a task"])

@@ -128,10 +128,11 @@ def test_foreign_snapshots_stay_and_so_do_children(
     assert place.snapshots() == ["connector-pass-1", "child of ours"]
 
 
-def test_adoption_after_a_crash(place: World, open_session: Session, ledger: Memory) -> None:
-    moref = place.estate.snapshots.create(place.vm, TICKET.name, TICKET.token)
+@pytest.mark.parametrize("quiesced", [False, True])
+def test_adoption_after_a_crash(place: World, open_session: Session, ledger: Memory, quiesced: bool) -> None:
+    moref = place.estate.snapshots.create(place.vm, TICKET.name, TICKET.token, quiesce=quiesced)
     with held(open_session, place.vm, TICKET, ledger) as taken:
-        assert taken.adopted and taken.moref == moref
+        assert taken.adopted and taken.moref == moref and taken.quiesced is quiesced
         assert len(place.snapshots()) == 1
     assert place.snapshots() == []
 

@@ -135,7 +135,7 @@ class MachinePass:
         """What a person should know about this pass although it went well."""
         if self._order.disk_set:
             yield from disk_set_changes(self._order.name, self._order.disk_set, snapshot.disks)
-        if quiesce is Quiesce.TRY and not snapshot.quiesced and not snapshot.adopted:
+        if quiesce is Quiesce.TRY and not snapshot.quiesced:
             text = "the guest could not be quiesced: this snapshot is crash-consistent"
             yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
 
