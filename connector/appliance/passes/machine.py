@@ -140,7 +140,7 @@ class MachinePass:
             yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
 
     def _may_begin(self, reading: str) -> None:
-        """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
+        """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that is off needs no check."""
         if reading != self._order.pass_id:
             return
         thresholds = self._context.governor

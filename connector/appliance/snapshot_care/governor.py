@@ -104,7 +104,7 @@ class Sample:
     paused: float = 0.0  # seconds since the present pause began
 
 
-class _Reading(NamedTuple):
+class _Level(NamedTuple):
     """One value of a signal, and its meaning in words."""
 
     value: float
@@ -117,10 +117,10 @@ def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> PaceDecision:
     running, paused = samples[-1].running, samples[-1].paused
     for signal in _SIGNALS if running else (_NFC,):
         ladder: Ladder = getattr(thresholds, signal.name)
-        for reading in signal.read(samples, thresholds):
-            pace = _step(ladder, reading.value, signal.falling)
+        for level in signal.read(samples, thresholds):
+            pace = _step(ladder, level.value, signal.falling)
             if pace > decision.pace:
-                decision = PaceDecision(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
+                decision = PaceDecision(pace, level.words, _halvings(pace, signal, ladder, samples[-1]))
     if not running:
         return decision._replace(pace=min(decision.pace, Pace.PAUSE))
     if decision.pace is Pace.PAUSE and paused >= thresholds.paused:
@@ -156,11 +156,11 @@ def _step(ladder: Ladder, value: float, falling: bool) -> Pace:
     return Pace.GO
 
 
-def _free(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    return [_Reading(_share(store), _space(store)) for store in samples[-1].pressure.stores]
+def _free(samples: Sequence[Sample], _: Thresholds) -> list[_Level]:
+    return [_Level(_share(store), _space(store)) for store in samples[-1].pressure.stores]
 
 
-def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Level]:
     """Each datastore's free space divided by the rate at which it, or our delta on it, grows."""
     last = samples[-1]
     first = next((sample for sample in samples if last.at - sample.at <= TREND), last)
@@ -169,7 +169,7 @@ def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
         return []
     before = {store.name: store.free for store in first.pressure.stores}
     delta_rate = (last.pressure.delta - first.pressure.delta) / lasted
-    readings = []
+    levels = []
     for store in last.pressure.stores:
         rate = max(delta_rate, (before.get(store.name, store.free) - store.free) / lasted)
         if rate > 0:
@@ -177,40 +177,40 @@ def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
             words = (
                 f"datastore {store.name} is full in {span(remaining)} at the present rate ({size(rate)}/s)"
             )
-            readings.append(_Reading(remaining, words))
-    return readings
+            levels.append(_Level(remaining, words))
+    return levels
 
 
-def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:
+def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Level]:
     last = samples[-1]
     if not last.disks or last.pressure.delta < thresholds.delta_floor:
         return []
     share = last.pressure.delta / last.disks
     return [
-        _Reading(
+        _Level(
             share, f"the snapshot's delta has grown to {size(last.pressure.delta)}, {share:.0%} of the disks"
         )
     ]
 
 
-def _nfc(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+def _nfc(samples: Sequence[Sample], _: Thresholds) -> list[_Level]:
     count, by = samples[-1].nfc, samples[-1].refused_by
     were = "was" if count == 1 else "were"
-    return [_Reading(count, f"{plural(count, 'read')} {were} refused within a minute by {by}")]
+    return [_Level(count, f"{plural(count, 'read')} {were} refused within a minute by {by}")]
 
 
-def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    return [_Reading(store.snapshots, _crowd(store)) for store in samples[-1].pressure.stores]
+def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Level]:
+    return [_Level(store.snapshots, _crowd(store)) for store in samples[-1].pressure.stores]
 
 
-def _age(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    return [_Reading(samples[-1].age, f"the snapshot is {span(samples[-1].age)} old")]
+def _age(samples: Sequence[Sample], _: Thresholds) -> list[_Level]:
+    return [_Level(samples[-1].age, f"the snapshot is {span(samples[-1].age)} old")]
 
 
 class _Signal(NamedTuple):
     name: str  # of its ladder
     falling: bool  # less is worse
-    read: Callable[[Sequence[Sample], Thresholds], list[_Reading]]
+    read: Callable[[Sequence[Sample], Thresholds], list[_Level]]
 
 
 _NFC: Final = _Signal("nfc", False, _nfc)
