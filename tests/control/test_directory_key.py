@@ -119,6 +119,7 @@ def test_people_log_in_with_keys_of_their_own(house: House, tmp_path: Path) -> N
 
 
 def test_it_is_listed_and_is_ended_by_its_file(tmp_path: Path) -> None:
+    Store(f"sqlite:///{tmp_path / 'control.sqlite'}").close()
     run = CliRunner()
     words = ["--state", str(tmp_path), "--json"]
     assert run.invoke(control, ["key", "list", *words]).output == ""
