@@ -77,8 +77,15 @@ class VirtioDrivers:
     source: Files
 
     def read(self, file: str) -> bytes:
-        """Raises UnreadableStructure."""
-        return self.source.read(self.paths[file], _LARGEST)
+        """A whole file. Raises BadInput for one that no driver is as large as, UnreadableStructure."""
+        data = self.source.read(self.paths[file], _LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise BadInput(
+                f"has more than {_LARGEST >> 20} MiB, and is no driver",
+                on=self.paths[file],
+                remedy="get virtio-win again",
+            )
+        return data
 
 
 def drivers_for(source: Files, release: WindowsRelease, architecture: str) -> VirtioDrivers | None:

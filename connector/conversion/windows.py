@@ -38,6 +38,7 @@ from connector.offline.window import Files, Missing
 MIB: Final = 1 << 20
 _ROOM: Final = 64 * MIB  # bytes that stay free
 _LARGEST: Final = 64 * MIB  # bytes of a driver
+_MOST_CARDS: Final = 256  # network cards, of which old ones stay in the registry for ever
 _BOOT_START, _ONLINE_ALL = 0, 1
 _CLASS: Final = "{4D36E97B-E325-11CE-BFC1-08002BE10318}"  # of storage controllers
 #: A virtio disk; 1001 is its older interface. Some releases of virt-v2v name the subsystem, some do not; Windows matches both.
@@ -136,6 +137,12 @@ def _require_shut_down(guest: WindowsGuest) -> None:
     except Missing:
         pass
     for hive in _hives(guest):
+        if _size(guest.files, hive) is None:
+            raise Ineligible(
+                f"its registry is incomplete: {hive} does not exist",
+                on=guest.name,
+                remedy="check that it starts in the source",
+            )
         if _is_unsaved(guest.files.read(hive, 512)):
             raise Ineligible(
                 f"its registry was not saved completely ({hive}): it was copied while Windows was running, or Windows crashed",
@@ -163,7 +170,8 @@ def _read(guest: WindowsGuest) -> _Facts:
     )
     interfaces = (control, "Services", "Tcpip", "Parameters", "Interfaces")
     system |= guest.registry.registry_keys(system_hive, [interfaces, *_keys_that_change(control)])
-    cards = [(*interfaces, name) for name in system[interfaces].subkeys] if interfaces in system else []
+    names = system[interfaces].subkeys[:_MOST_CARDS] if interfaces in system else ()
+    cards = [(*interfaces, name) for name in names]
     system |= guest.registry.registry_keys(system_hive, cards) if cards else {}
     software = guest.registry.registry_keys(software_hive, [_WINDOWS, _SETUP, _PENDING, _RESTRICTIONS])
     current = software.get(_WINDOWS, RegistryKey())
@@ -296,11 +304,11 @@ def _others(facts: _Facts, drivers: VirtioDrivers | None) -> ChangePlan:
     guest = facts.guest
     folder = guest.files.resolve(f"{guest.directory}/Drivers/VirtIO")
     contents = {file: drivers.read(file) for file in sorted(drivers.paths)}
-    _require_room(guest, sum(map(len, contents.values())))
     why = f"a driver of virtio-win for {drivers.name}, for hardware that Windows meets at its first start"
     whole = ChangePlan()
     for file, data in contents.items():
         whole = whole + _file(guest.files, f"{folder}/{file}", data, why)
+    _require_room(guest, whole.size)
     if f"{NETWORK}.inf" not in contents:
         whole = whole + ChangePlan(notes=("this virtio-win has no network driver for it",))
     return whole + _device_path(facts)
@@ -325,7 +333,7 @@ def _device_path(facts: _Facts) -> ChangePlan:
 
 def _require_room(guest: WindowsGuest, needed: int) -> None:
     free = guest.files.free("/")
-    if free < needed + _ROOM:
+    if needed and free < needed + _ROOM:
         raise Ineligible(
             f"its drivers need {needed // MIB + 1} MiB, and drive C has {free // MIB} MiB free",
             on=guest.name,

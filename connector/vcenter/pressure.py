@@ -62,7 +62,8 @@ def _written(session: Session, row: PropertyRow) -> list[Any]:
     names = {moref(store): _name(session, store) for store in stores}
     paths = (text(home.vmPathName), text(home.snapshotDirectory))
     own = {datastore(path, names.values()) for path in paths}
-    return [store for store in stores if moref(store) in of_disks or names[moref(store)] in own]
+    written = [store for store in stores if moref(store) in of_disks or names[moref(store)] in own]
+    return written or stores  # a machine writes somewhere: without a match all are watched
 
 
 def _name(session: Session, store: Any) -> str:

@@ -79,6 +79,17 @@ def test_what_is_left_after_the_instance_is_gone_is_released_and_a_new_start_is_
     assert all(r.removed for r in house.store.resources.of(job, "cloud") if r.kind != "image")
 
 
+def test_a_job_that_went_on_keeps_its_disks_from_a_release_that_comes_late(house: House) -> None:
+    """Between the look at the job and the release, somebody rolled its cutover back or started it again."""
+    job = house.incremental()
+    house.service.start(job)
+    house.run(job)
+    assert house.status(job) == "Waiting"
+    house.steps.release(job, keep_disks=False, unless_running=True)
+    assert instance_token(job) in house.cloud.instances
+    assert not [r for r in house.store.resources.of(job, "cloud") if r.kind == "disk" and r.removed]
+
+
 def test_an_old_image_that_cannot_be_removed_now_does_not_fail_the_run(house: House) -> None:
     job = house.incremental(max_images=1)
     house.service.start(job)

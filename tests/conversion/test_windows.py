@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from tests.conversion.windows_files import (
     SOFTWARE,
     SYSTEM,
     USUAL,
+    WindowsDisk,
     carried_out,
     windows,
 )
@@ -158,6 +160,27 @@ def test_what_cannot_be_converted_is_said(more: dict[str, object], why: str) -> 
 
 def test_a_windows_that_has_resumed_is_not_hibernated() -> None:
     assert planned(windows({"/hiberfil.sys": bytes(4)})).changes
+
+
+def test_a_hive_that_is_not_there_is_said() -> None:
+    guest = windows()
+    files = WindowsDisk({path: data for path, data in guest.files.content.items() if path != SOFTWARE})  # type: ignore[attr-defined]
+    with pytest.raises(Ineligible, match="config/SOFTWARE does not exist"):
+        planner.plan(replace(guest, files=files))
+
+
+def test_drivers_that_are_there_need_no_room() -> None:
+    """After a conversion the drive may be as full as it is allowed to be, and planning again must give nothing."""
+    guest = windows()
+    converted = carried_out(guest, planner.plan(guest))
+    full = replace(converted, files=replace(converted.files, room=64 << 20))  # type: ignore[type-var]
+    assert planner.plan(full).is_empty
+
+
+def test_a_file_that_is_too_large_for_a_driver_is_not_cut_off() -> None:
+    large = GuestFiles(DRIVERS | {"/NetKVM/2k19/amd64/netkvm.sys": bytes((64 << 20) + 1)})
+    with pytest.raises(BadInput, match=r"netkvm\.sys: has more than 64 MiB"):
+        planner.plan(windows(virtio_win=large))
 
 
 def test_a_full_drive_is_said() -> None:

@@ -81,6 +81,10 @@ def test_only_the_datastores_of_the_disks_and_of_the_home_count(ledger: Memory) 
         odd["config.files"] = Raw(' xsi:type="VirtualMachineFileInfo"', files.encode())
         place.server.center.hostile[place.vm] = odd
         assert len(vcenter.pressure(place.vm, None).stores) == 2
-        del odd["config.files"]
+        nowhere = "<snapshotDirectory>[elsewhere] a</snapshotDirectory>"
+        odd["config.files"] = Raw(' xsi:type="VirtualMachineFileInfo"', nowhere.encode())
+        odd["config.hardware.device"] = Raw(' xsi:type="ArrayOfVirtualDevice"', b"")
+        assert len(vcenter.pressure(place.vm, None).stores) == 2  # nothing matches: all are watched
+        del odd["config.files"], odd["config.hardware.device"]
         change_vm(place.estate, place.vm, hidden=("config",))  # where it writes is not known now
         assert len(vcenter.pressure(place.vm, None).stores) == 2

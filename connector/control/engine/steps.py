@@ -69,6 +69,7 @@ CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 _LOG: Final = logging.getLogger(__name__)
 
 _LONGEST_IMAGE: Final = 100
+_OVER: Final = (JobStatus.FINISHED, JobStatus.EXPIRED, JobStatus.DELETING)  # nothing of their disks is needed
 _AGAIN: Final = "it is tried again every minute"
 
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
@@ -276,7 +277,7 @@ class Steps:
         if job.status is JobStatus.RUNNING:
             return
         self._prune(job)
-        over = job.status in (JobStatus.FINISHED, JobStatus.EXPIRED)
+        over = job.status in _OVER
         self._let_go(job_id, keep_disks=not over, unless_running=True)
         left = [r.trouble for r in self._store.resources.of(job_id, "cloud") if r.trouble and not r.removed]
         self._store.jobs.mark(job_id, waiting="; ".join(left))
@@ -338,11 +339,17 @@ class Steps:
         self._store.jobs.apply(job_id, JobEvent.DELETED)
 
     def release(self, job_id: str, *, keep_disks: bool, unless_running: bool) -> None:
-        """Stop the job's instance; without `keep_disks` remove it."""
+        """Stop the job's instance; without `keep_disks` remove it.
+
+        `unless_running`: the job may have gone on since the caller looked. Then nothing is stopped while it runs, and nothing is
+        removed unless the job is over.
+        """
         token = instance_token(job_id)
         with self._lock(job_id):
             self._store.epochs.must_not_be_held()
-            if unless_running and self._store.jobs.get(job_id).status is JobStatus.RUNNING:
+            status = self._store.jobs.get(job_id).status
+            has_gone_on = status is JobStatus.RUNNING or not (keep_disks or status in _OVER)
+            if unless_running and has_gone_on:
                 return
             if not keep_disks and (instance := self._provider.find(token)) is not None:
                 self._contact(job_id, instance)
