@@ -261,3 +261,16 @@ def test_a_closed_monitor_begins_nothing(rehearsal: Rehearsal) -> None:
     rehearsal.monitor.close()
     rehearsal.monitor.look()
     assert rehearsal.house.store.drills.of([job])[0].state is DrillState.WAITING
+
+
+def test_a_monitor_that_is_closed_stops_its_drill_and_says_so(rehearsal: Rehearsal) -> None:
+    """A graceful stop of the control plane: the row does not wait for the next start to tell the truth."""
+    job = rehearsal.job()
+    rehearsal.pretended.held.clear()
+    rehearsal.ask(job)
+    rehearsal.monitor.look()
+    rehearsal.monitor.close()
+    drill = rehearsal.house.store.drills.of([job])[0]
+    assert (drill.state, drill.boots) == (DrillState.INTERRUPTED, None)
+    assert drill.error is not None
+    assert drill.error["what"] == "the control plane ended while it ran"
