@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,6 @@ from connector.conversion import container as containers
 from connector.conversion import conversion, removals
 from connector.conversion import first_boot as first_boot_scripts
 from connector.conversion.conversion import ConversionPlan, GuestImage
-from connector.conversion.linux import NetworkRequest
-from connector.conversion.network.cards import Card
-from connector.conversion.network.plan import NetworkMode
 from connector.errors import BadInput
 from connector.names import visible
 
@@ -216,11 +214,14 @@ def guest_image(
     first_boot: Path | None = None,
 ) -> GuestImage:
     """What a conversion has to know of an image. `network`: a word of the option."""
-    cards = tuple(Card(order, card.mac) for order, card in enumerate(image.machine.cards))
-    request = NetworkRequest(cards, NetworkMode(network), not new_macs) if network != "none" else None
-    entries = removals.read(lists) if lists else ()
-    script = first_boot_scripts.read(first_boot) if first_boot else b""
-    return GuestImage(image.name, image.disks, image.machine.firmware, request, entries, virtio_win, script)
+    guest = conversion.guest_image(image.machine, image.disks, network, keeps_macs=not new_macs)
+    return replace(
+        guest,
+        name=image.name,
+        removals=removals.read(lists) if lists else (),
+        virtio_win=virtio_win,
+        first_boot=first_boot_scripts.read(first_boot) if first_boot else b"",
+    )
 
 
 def _show(plan_of_guest: ConversionPlan, as_json: bool) -> None:

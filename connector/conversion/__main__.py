@@ -20,11 +20,7 @@ from connector.cloud import machine_files
 from connector.cloud.machine_files import CONVERSION, CONVERTED
 from connector.conversion import conversion, drill_child
 from connector.conversion.boot_check import boot_check
-from connector.conversion.conversion import GuestImage
 from connector.conversion.guest_disks import require_guestfs
-from connector.conversion.linux import NetworkRequest
-from connector.conversion.network.cards import Card
-from connector.conversion.network.plan import NetworkMode
 from connector.conversion.virtual_machine import BootDisk, hardware_for, require_tools
 from connector.errors import BadInput, ConnectorError
 
@@ -74,10 +70,8 @@ def _converted(directory: Path, machine: machine_files.MachineDescription, netwo
     target = directory / CONVERTED
     if target.exists():
         return json.loads((target / CONVERSION).read_text())
-    cards = tuple(Card(order, card.mac) for order, card in enumerate(machine.cards))
-    request = NetworkRequest(cards, NetworkMode(network), keeps_macs=True)
     disks = tuple(BootDisk(directory / disk.file, disk.format) for disk in machine.disks)
-    image = GuestImage(machine.name, disks, machine.firmware, request)
+    image = conversion.guest_image(machine, disks, network, keeps_macs=True)
     return conversion.convert(image, machine, target).to_json()
 
 

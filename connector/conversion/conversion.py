@@ -23,6 +23,7 @@ from connector.conversion.boot_check import scratch_directory
 from connector.conversion.changes import ChangePlan
 from connector.conversion.guest_disks import ISO_MEMORY, GuestDisks, GuestSystem, opened
 from connector.conversion.linux import LinuxGuest, NetworkRequest
+from connector.conversion.network.cards import Card
 from connector.conversion.network.plan import NetworkMode
 from connector.conversion.removals import RemovalEntry
 from connector.conversion.virtio_win import DirectoryFiles
@@ -59,6 +60,18 @@ class GuestImage:
     removals: tuple[RemovalEntry, ...] = ()
     virtio_win: Path | None = None
     first_boot: bytes = b""
+
+
+def guest_image(
+    machine: MachineDescription, disks: Sequence[BootDisk], network: str, *, keeps_macs: bool
+) -> GuestImage:
+    """What a conversion has to know of a machine. `network`: "dhcp", "keep", or "none" to leave it as it is.
+
+    `keeps_macs`: the target's cards have the MACs of the machine's.
+    """
+    cards = tuple(Card(order, card.mac) for order, card in enumerate(machine.cards))
+    request = NetworkRequest(cards, NetworkMode(network), keeps_macs) if network != "none" else None
+    return GuestImage(machine.name, tuple(disks), machine.firmware, request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,6 @@ from connector.conversion import conversion
 from connector.conversion.boot_check import BootReport, boot_check
 from connector.conversion.conversion import GuestImage
 from connector.conversion.drill import drill
-from connector.conversion.linux import NetworkRequest
-from connector.conversion.network.cards import Card
-from connector.conversion.network.plan import NetworkMode
 from connector.conversion.virtual_machine import BootDisk, Hardware, hardware_for, require_tools
 from connector.errors import BadInput, Ineligible
 
@@ -39,7 +36,9 @@ def serve(request: Mapping[str, Any], report: Report) -> None:
         raise BadInput(f"has no {machine_files.NAME}", on=str(directory))
     require_tools(machine.firmware)
     disks = tuple(BootDisk(directory / disk.file, disk.format) for disk in machine.disks)
-    image = _image(machine, disks, str(request["network"]), new_macs=bool(request["new_macs"]))
+    image = conversion.guest_image(
+        machine, disks, str(request["network"]), keeps_macs=not request["new_macs"]
+    )
     if request["plan_only"]:
         report({"result": _planned(image, scratch, say)})
         return
@@ -62,13 +61,3 @@ def _planned(image: GuestImage, scratch: Path, say: Callable[[str], None]) -> di
     except Ineligible as refused:
         refusal = str(refused)
     return {"conversion": plan, "refusal": refusal, "conversion_seconds": 0.0, "boot": None}
-
-
-def _image(
-    machine: machine_files.MachineDescription, disks: tuple[BootDisk, ...], network: str, *, new_macs: bool
-) -> GuestImage:
-    cards = tuple(Card(order, card.mac) for order, card in enumerate(machine.cards))
-    request = (
-        None if network == "none" else NetworkRequest(cards, NetworkMode(network), keeps_macs=not new_macs)
-    )
-    return GuestImage(machine.name, disks, machine.firmware, request)
