@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connector import child
+from connector import amounts, child
 from connector.clients.endpoint import objects
 from connector.cloud.machine_files import CONVERTED
 from connector.errors import ConnectorError
@@ -68,7 +68,7 @@ def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
         notes.append(f"not converted: {refusal}")
     elif has_copy:
         count = len(objects(conversion, "changes", directory.name))
-        notes.append(f"converted copy with {count} changed files: {location}")
+        notes.append(f"converted copy with {amounts.plural(count, 'change')}: {location}")
     elif conversion:
         notes.append("nothing had to be converted")
     if refusal := str(answer.get("boot_refusal") or ""):

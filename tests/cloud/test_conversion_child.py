@@ -35,7 +35,7 @@ def test_a_converted_copy_is_named(tmp_path: Path) -> None:
     (tmp_path / "converted").mkdir()
     result = conversion_child.result(tmp_path, {"conversion": {"changes": [ROW]}, "refusal": ""})
     assert result.location == str(tmp_path / "converted")
-    assert result.notes == (f"converted copy with 1 changed files: {tmp_path / 'converted'}",)
+    assert result.notes == (f"converted copy with 1 change: {tmp_path / 'converted'}",)
 
 
 def test_without_the_tools_a_provider_offers_no_conversion(
