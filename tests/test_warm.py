@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,33 @@ def test_who_gives_no_order_hinders_nobody(stub: Path, first: bytes | None) -> N
             assert way.recv(16) == b""
         said = [stub, "-m", "connector.cli.main", "--version"]
         assert subprocess.run(said, capture_output=True, timeout=PATIENCE, check=True).stdout
+
+
+def test_a_process_that_ends_while_it_is_signalled_hinders_nobody(stub: Path) -> None:
+    """Its parent learns of both at once when it is slow."""
+    with subprocess.Popen(
+        [stub, "-m", "connector.appliance", "--exit-with-stdin"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as waiting:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+            way.connect(str(stub.parent / "socket"))
+            parent = struct.unpack("3i", way.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        children = Path(f"/proc/{parent}/task/{parent}/children")
+        child = eventually(lambda: children.read_text().split(), "the process has begun")[-1]
+        os.kill(parent, signal.SIGSTOP)
+        try:
+            assert waiting.stdin is not None
+            waiting.stdin.close()
+            eventually(lambda: " Z " in Path(f"/proc/{child}/stat").read_text(), "the process has ended")
+            for _ in range(3):
+                os.kill(waiting.pid, signal.SIGUSR1)
+        finally:
+            os.kill(parent, signal.SIGCONT)
+        assert waiting.wait(PATIENCE) == 12
+    said = [stub, "-m", "connector.cli.main", "--version"]
+    assert subprocess.run(said, capture_output=True, timeout=PATIENCE, check=True).stdout
+    os.kill(parent, 0)
 
 
 def test_without_a_parent_the_real_interpreter_runs_it(stub: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class _Parent:
             for key, _ in self._selector.select():
                 if key.data is None:
                     return self._end()
-                if self._selector.get_map().get(key.fileobj) is not key:
+                if self._selector.get_map().get(key.fd) is not key:  # by number: a closed socket has none
                     continue  # what was done for another event of this round has ended it
                 key.data(key.fileobj)
 
@@ -154,26 +154,27 @@ class _Parent:
         self._selector.register(way, selectors.EVENT_READ, self._signalled)
 
     def _ended(self, handle: int) -> None:
+        """Its stub goes next. Until then the connection stays: closed with a signal unread, it would lose the exit code."""
         pid, way = self._pids.pop(handle)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with contextlib.suppress(OSError):
             way.send(b"%d" % code)
         self._selector.unregister(handle)
-        self._selector.unregister(way)
         os.close(handle)
-        way.close()
 
     def _signalled(self, way: socket.socket) -> None:
-        """Its stub passes a signal on, or was killed."""
+        """Its stub passes a signal on, or is gone."""
         said = b""
         with contextlib.suppress(OSError):
             said = way.recv(16)
-        number = int(said or b"%d" % signal.SIGKILL)
         for handle, (pid, its) in list(self._pids.items()):
             if its is way:
-                os.kill(pid, number)
-                if number == signal.SIGKILL:
+                os.kill(pid, int(said or signal.SIGKILL))
+                if not said:
                     self._ended(handle)
+        if not said:
+            self._selector.unregister(way)
+            way.close()
 
     def _end(self) -> None:
         for pid, _ in self._pids.values():
