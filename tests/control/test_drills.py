@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from connector.control.domain.entities import DrillState
+from connector.control.service.drills import DrillOptions
 from connector.control.store.drills import KEPT
 from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 from tests.cloud.test_drill_child import runs
@@ -236,6 +237,15 @@ def test_the_oldest_drills_are_forgotten(rehearsal: Rehearsal) -> None:
     drills = rehearsal.house.store.drills.of([job])
     assert (len(drills), drills[0].id) == (KEPT, asked.id)
     assert rehearsal.house.store.drills.last([job])[job].id == asked.id
+
+
+@pytest.mark.parametrize("seconds", [0.0, -3600.0], ids=["the same instant", "a clock set back"])
+def test_the_newest_drill_is_the_one_that_was_asked_for_last(rehearsal: Rehearsal, seconds: float) -> None:
+    job = rehearsal.job()
+    for _ in range(KEPT + 2):
+        asked = rehearsal.service.start(job, DrillOptions(), "AK1")
+        assert rehearsal.done(job).id == asked.id
+        rehearsal.house.clock.advance(seconds)
 
 
 def test_the_image_of_a_cutover_that_was_rolled_back_is_not_tried(rehearsal: Rehearsal) -> None:

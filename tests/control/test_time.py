@@ -242,6 +242,16 @@ def test_x11_beyond_the_number_to_keep_the_oldest_unused_image_goes(house: House
     assert "image job-j_CYCLE_1 removed: the job keeps 2, and there is a newer one" in texts
 
 
+def test_after_a_clock_was_set_back_the_oldest_image_goes_not_the_newest(house: House) -> None:
+    job = house.incremental(max_images=2)
+    for _ in range(4):
+        house.service.start(job)
+        house.run(job)
+        house.clock.advance(-HOUR)
+    assert house.cloud.images == ["job-j_CYCLE_3", "job-j_CYCLE_4"]
+    assert house.get(job).image_id == house.store.resources.images(job)[-1].id
+
+
 def test_on_demand_nothing_begins_by_itself_and_every_image_stays(house: House) -> None:
     job = house.incremental(frequency=1, max_images=1)
     house.service.start(job)

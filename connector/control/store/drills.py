@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ class DrillStore:
         self._database = database
 
     def ask(self, drill: Drill) -> Drill:
-        """Add a drill in Waiting. Raises `StateRefusal` while another one of the job waits or runs."""
+        """Add a drill in Waiting, as the newest of its job. Raises `StateRefusal` while another one of the job waits or runs."""
         with self._database.write() as connection:
             _lock(connection, drill.job_id)
             if _open_of(connection, drill.job_id):
@@ -36,6 +37,7 @@ class DrillStore:
                     on=drill.job_id,
                     remedy="wait for its end, or stop it",
                 )
+            drill = replace(drill, asked=_after_the_others(connection, drill))
             connection.execute(_DRILLS.insert().values(**asdict(drill)))
             old = sa.select(_DRILLS.c.id).where(_DRILLS.c.job_id == drill.job_id).order_by(*_NEWEST_FIRST)
             dropped = list(connection.execute(old).scalars())[KEPT:]
@@ -126,6 +128,13 @@ def _how(state: DrillState, values: Mapping[str, Any]) -> str:
     error: Json = values.get("error") or {}
     why = f": {error['what']}" if error.get("what") else ""
     return f"{state.lower()}{why}"
+
+
+def _after_the_others(connection: sa.Connection, drill: Drill) -> float:
+    """When the drill was asked for: later than the others of its job, also after the clock was set back."""
+    newest = sa.select(sa.func.max(_DRILLS.c.asked)).where(_DRILLS.c.job_id == drill.job_id)
+    last = connection.execute(newest).scalar()
+    return drill.asked if last is None else max(drill.asked, math.nextafter(float(last), math.inf))
 
 
 def _lock(connection: sa.Connection, job_id: str) -> None:

@@ -15,6 +15,10 @@ from connector.errors import Conflict
 
 _OBJECTS: Final = tables.objects
 _IMAGES: Final = tables.images
+# By run and not by clock: the newest image stays the newest after the clock was set back.
+_OLDEST_IMAGE_FIRST: Final = (
+    sa.select(_IMAGES).join(tables.runs, tables.runs.c.id == _IMAGES.c.run_id).order_by(tables.runs.c.number)
+)
 
 
 class TrackedResources:
@@ -236,7 +240,7 @@ class TrackedResources:
     def images_of(self, job_ids: Sequence[str]) -> dict[str, list[JobImage]]:
         """The images of each of these jobs, oldest first."""
         images_by_job: dict[str, list[JobImage]] = {job_id: [] for job_id in job_ids}
-        query = sa.select(_IMAGES).where(_IMAGES.c.job_id.in_(job_ids)).order_by(_IMAGES.c.created)
+        query = _OLDEST_IMAGE_FIRST.where(_IMAGES.c.job_id.in_(job_ids))
         with self._database.read() as connection:
             for row in connection.execute(query):
                 images_by_job[row.job_id].append(JobImage(**row._mapping))
@@ -244,7 +248,7 @@ class TrackedResources:
 
     def images(self, job_id: str) -> list[JobImage]:
         """A job's images, oldest first."""
-        query = sa.select(_IMAGES).where(_IMAGES.c.job_id == job_id).order_by(_IMAGES.c.created)
+        query = _OLDEST_IMAGE_FIRST.where(_IMAGES.c.job_id == job_id)
         with self._database.read() as connection:
             return [JobImage(**row._mapping) for row in connection.execute(query)]
 
