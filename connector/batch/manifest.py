@@ -95,8 +95,13 @@ class TargetSection(ManifestPart):
     """What a machine becomes."""
 
     region: Word | None = Field(default=None, description="Region of the image, e.g. `cn-hangzhou`.")
-    type: Literal["Image"] | None = Field(
-        default=None, description="What is made. Agentless migration makes images; default `Image`."
+    type: Literal["Image", "TargetInstance"] | None = Field(
+        default=None,
+        description="What is made; default `Image`. `TargetInstance`: the image also goes onto the disks of `instance`.",
+    )
+    instance: Word | None = Field(
+        default=None,
+        description="Id of the target instance, whose disks the image replaces; only jobs that run once.",
     )
     imageName: Pattern | None = Field(
         default=None,

@@ -12,6 +12,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, source_down, tables, watching
 from connector.cli.access import with_client
+from connector.cli.former_disks import former_disks
 from connector.cli.job_drill import conversion, drill
 from connector.cli.job_parameters import definition, field_options, with_other_parts
 from connector.cli.options import JSON
@@ -337,6 +338,7 @@ def evidence(client: SmcClient, word: str, pass_id: str | None, to: Path | None,
 
 
 job.add_command(drill)
+job.add_command(former_disks)
 job.add_command(conversion)
 for command in tag_commands(JOB, "replicationjob"):
     job.add_command(command)

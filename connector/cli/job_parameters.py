@@ -100,6 +100,8 @@ def definition(fields: Mapping[str, Any]) -> dict[str, Any]:
         parameters["DataDisk"] = [{"Index": index, "Size": size} for index, size in pairs]
     if parameters.get("VSwitchId"):
         parameters["NetMode"] = 2
+    if parameters.get("InstanceId"):
+        parameters["TargetType"] = "TargetInstance"
     return parameters | dict(_pair("--set", word) for word in fields.get("others", ()))
 
 

@@ -6,6 +6,7 @@ directory is left then, and `create_instance` starts the same instance on it aga
     ROOT/instances/TOKEN/instance.json   token, job, address
     ROOT/instances/TOKEN/process.log     what the child wrote on stderr
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
+    ROOT/machines/NAME/                  machines of the user, which a job may put an image onto: local_targets.py
     ROOT/drills/                         of drills under way: overlays, which go with them
     ROOT/images/NAME/                    finished images, each with machine.json: the machine that it belongs in
     ROOT/images/NAME/drill/              what the last drill of the image kept
@@ -30,8 +31,9 @@ from typing import Final
 from connector import child, private
 from connector.child import Child
 from connector.clients.endpoint import objects
-from connector.cloud import addresses, conversion_child, handover, machine_files, ovf
+from connector.cloud import addresses, conversion_child, image_order, machine_files, ovf
 from connector.cloud.drill_child import LocalDrills
+from connector.cloud.local_targets import LocalTargets
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
     INSTANCE_NAME,
@@ -71,7 +73,7 @@ class LocalProvider:
         self,
         root: Path,
         module: str = "connector.instance",
-        order: handover.Order = handover.order_image,
+        order: image_order.Order = image_order.order_image,
         converter: str = conversion_child.MODULE,
     ) -> None:
         self._root = root.resolve()
@@ -86,6 +88,7 @@ class LocalProvider:
             private.directory(self._root / "instances")
             (self._root / "images").mkdir(exist_ok=True)
         self.drills = LocalDrills(self._root, converter)
+        self.target_instances = LocalTargets(self._root)
 
     @property
     def features(self) -> tuple[str, ...]:

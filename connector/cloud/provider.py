@@ -11,6 +11,7 @@ from enum import StrEnum
 from threading import Event
 from typing import Any, Final, Protocol
 
+from connector.cloud.target_instance import TargetInstances
 from connector.model import Credential, InstanceAddress, TargetLimits
 
 #: The instance's name in the target cloud, which tells operators not to delete it.
@@ -237,6 +238,11 @@ class Provider(Protocol):
     @property
     def limits(self) -> TargetLimits:
         """What it takes of a machine: pre-flight checks go by them."""
+        ...
+
+    @property
+    def target_instances(self) -> TargetInstances | None:
+        """The user's machines, whose disks a job may replace; None if it offers none."""
         ...
 
     @property

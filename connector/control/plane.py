@@ -34,6 +34,7 @@ from connector.control.engine.runner import Runner
 from connector.control.engine.scheduler import Scheduler
 from connector.control.engine.stamp import DatabaseStamp
 from connector.control.engine.steps import Steps
+from connector.control.engine.target_instances import TargetInstanceMonitor
 from connector.control.engine.workflow import DbosEngine
 from connector.control.http import connections, exchange
 from connector.control.http.connections import ConnectionLimits, Listener
@@ -107,11 +108,14 @@ def run(
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
         drill_monitor = DrillMonitor(store, provider.drills)
         stack.callback(drill_monitor.close)
+        target_monitor = TargetInstanceMonitor(store, steps.target_instances)
+        stack.callback(target_monitor.close)
         monitors = [
             appliance_monitor.look,
             Scheduler(store, steps, background).look,
             CohortMonitor(store).look,
             drill_monitor.look,
+            target_monitor.look,
         ]
         runner = Runner(
             store,

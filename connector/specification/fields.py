@@ -113,7 +113,14 @@ JOB_FIELDS: Final = (
         ours=True,
     ),
     JobField(
-        "InstanceId", _WORD, "With TargetType TargetInstance.", default="",
+        "InstanceId", _WORD, "The target instance: a machine in the target whose disks the image replaces. Its former disks are"
+        " kept.",
+        default="", option="--target-instance", metavar="ID", key="target.instance", label="Target instance",
+    ),
+    JobField(
+        "StopTargetInstance", Flag(), "A target instance that runs is stopped; otherwise it is refused. Default: false.",
+        default=False, option="--stop-target-instance", key="stopTargetInstance", label="Stop the target instance if it runs",
+        changes=AT_REST, ours=True,
     ),
     JobField("InstanceRamRole", _WORD, "RAM role of the intermediate instance.", default="", key="target.ramRole"),
     JobField(
@@ -174,7 +181,9 @@ JOB_FIELDS: Final = (
         option="--keep", metavar="N", key="incremental.keep", label="Images to keep", column="max_images", changes=BETWEEN_RUNS,
     ),
     JobField(
-        "TargetType", kinds.TARGET, "What is made: Image, in any case. ContainerImage is refused.", default="Image",
+        "TargetType", kinds.TARGET,
+        "Image, or TargetInstance: the image also goes onto the disks of InstanceId (jobs that run once)."
+        " ContainerImage is refused.", default="Image",
         key="target.type",
     ),
     JobField("ContainerNamespace", _WORD, "Refused: blocks are copied, not files.", default=""),

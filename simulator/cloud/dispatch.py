@@ -19,6 +19,7 @@ from simulator.cloud import (
     launch,
     market,
     networks,
+    replace,
     snapshots,
 )
 from simulator.cloud.authenticator import Authenticator
@@ -57,6 +58,7 @@ _ECS: Final[dict[str, Operation]] = {
     "DeleteInstance": Operation(instances.delete_instance),
     "ModifyInstanceAttribute": Operation(instances.modify_instance_attribute),
     "ConvertNatPublicIpToEip": Operation(instances.convert_public_ip, regional=True),
+    "ReplaceSystemDisk": Operation(replace.replace_system_disk, once=True),
     "CreateDisk": Operation(disks.create_disk, regional=True, once=True),
     "AttachDisk": Operation(disks.attach_disk),
     "DetachDisk": Operation(disks.detach_disk),

@@ -184,6 +184,11 @@ def describe_instances(region: Region, parameters: Parameters) -> Answer:
     return page.heading(len(instances), token) | {"Instances": {"Instance": rows}}
 
 
+def _system(region: Region, instance: Instance) -> str:
+    image = next((image for image in region.images if image.id == instance.image), None)
+    return "windows" if image is not None and image.platform.startswith("Windows") else "linux"
+
+
 def _row(region: Region, instance: Instance) -> Answer:
     eip = eip_of(region, instance)
     kind = region.stock.types.get(instance.type)
@@ -200,6 +205,8 @@ def _row(region: Region, instance: Instance) -> Answer:
         "Cpu": kind.cores if kind else 0,
         "Memory": int(kind.memory * 1024) if kind else 0,
         "ImageId": instance.image,
+        "OSType": _system(region, instance),
+        "OperationLocks": {"LockReason": []},
         "InstanceChargeType": "PostPaid",
         "InstanceNetworkType": "vpc",
         "InternetMaxBandwidthOut": instance.bandwidth,

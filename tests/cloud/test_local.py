@@ -21,7 +21,7 @@ import pytest
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud import addresses, machine_files
-from connector.cloud.handover import Made, order_image
+from connector.cloud.image_order import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
 from connector.errors import BadInput, Conflict, PortInUse, TargetFailed
@@ -180,7 +180,7 @@ DETAILS = {"format": "raw", "disks": [{"file": name, "capacity": 1 << 20} for na
 BROKEN = """
 import errno, os, signal, sys
 from pathlib import Path
-from connector.cloud.handover import Made
+from connector.cloud.image_order import Made
 from connector.cloud.local import LocalProvider
 from connector.errors import TargetFull
 from tests.cloud.conftest import image_for

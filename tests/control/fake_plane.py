@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from connector import child
-from connector.cloud.handover import Made
+from connector.cloud.image_order import Made
 from connector.cloud.local import LocalProvider
 from connector.control.http.connections import ConnectionLimits
 from connector.control.plane import Options, run

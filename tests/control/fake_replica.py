@@ -48,6 +48,10 @@ class Directory:
         return TargetLimits(most_disks=5)
 
     @property
+    def target_instances(self) -> None:
+        return None
+
+    @property
     def drills(self) -> None:
         return None
 

@@ -24,6 +24,7 @@ from connector.cloud.provider import (
     Placement,
     StoredImage,
 )
+from connector.cloud.target_instance import TargetInstances
 from connector.control.domain.entities import Appliance, Job, Json, Outcome, Pass, PassState
 from connector.control.domain.jobs import JobStatus
 from connector.control.engine.monitors import ApplianceMonitor
@@ -64,6 +65,7 @@ class Cloud:
         self.features: tuple[str, ...] = ("image files", "conversion")
         self.billed = True
         self.drills: Drills | None = None
+        self.target_instances: TargetInstances | None = None
         self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []

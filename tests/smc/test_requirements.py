@@ -12,6 +12,8 @@ from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
+from connector.cloud import machine_files
+from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.control.domain.entities import Role
 from connector.control.smc import shapes
 from connector.model import Finding, Severity
@@ -63,17 +65,41 @@ def test_r43_x20_incremental_jobs_make_images(cloud: Cloud, client: Client) -> N
     assert answer == "InvalidParameter.TargetType"
 
 
-@pytest.mark.parametrize("guest", ["windows2019srv_64Guest", "debian12_64Guest"])
-def test_r43_r45_r46_r47_no_existing_instance_is_written_to_whoever_owns_it(
-    cloud: Cloud, client: Client, guest: str
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [("windows2019srv_64Guest", "debian12_64Guest"), ("debian12_64Guest", "windows2019srv_64Guest")],
+)
+def test_r43_r47_windows_goes_onto_windows_and_linux_onto_linux(
+    cloud: Cloud, client: Client, own: str, other: str
 ) -> None:
-    """Account, region and operating system of a destination instance cannot be wrong: there is none."""
-    name = fresh("vm")
-    source = cloud.sources(dataclasses.replace(machine("vm-1", name), guest_id=guest))[1][name]
+    source = cloud.sources(dataclasses.replace(machine("vm-1", fresh("vm"), 1), guest_id=own))[1]
+    (source_id,) = source.values()
+    unlike, alike = (existing_machine(cloud, guest) for guest in (other, own))
     for target in ("TargetInstance", "Instance"):
-        answer = refusal(cloud, client, source_id=source, target_type=target, instance_id="i-1")
-        assert answer == "UnsupportedOperation.TargetInstance"
-    assert refusal(cloud, client, source_id=source, instance_id="i-1") == "InvalidParameter.InstanceId"
+        answer = refusal(cloud, client, source_id=source_id, target_type=target, instance_id=unlike)
+        assert answer == "InvalidParameter.InstanceId"
+    job = create(client, source_id, target_type="Instance", instance_id=alike)
+    assert (job_of(client, job).target_type, job_of(client, job).instance_id) == ("TargetInstance", alike)
+
+
+def test_r45_r46_an_instance_of_another_account_or_region_is_not_there(cloud: Cloud, client: Client) -> None:
+    for name in ("i-of-another-account", "../images", ""):
+        answer = refusal(cloud, client, target_type="TargetInstance", instance_id=name)
+        assert answer == ("InvalidParameter.InstanceId" if name else "MissingParameter.InstanceId")
+    assert refusal(cloud, client, instance_id=existing_machine(cloud)) == "InvalidParameter.InstanceId"
+
+
+def existing_machine(cloud: Cloud, guest: str = "debian12_64Guest", name: str = "") -> str:
+    """A machine of the user in the target, with one disk of 10 GiB that takes no space."""
+    name = name or fresh("machine")
+    directory = cloud.plane.root / "store" / "machines" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "disk.raw").open("wb") as disk:
+        disk.truncate(10 << 30)
+    described = MachineDescription(name, (ImageDisk("disk.raw", "raw", 10 << 30),), guest_id=guest)
+    for file, content in machine_files.files(described, directory).items():
+        (directory / file).write_bytes(content)
+    return name
 
 
 @pytest.mark.parametrize("name", ["Excludes.1", "ExcludeList", "Exclude"])

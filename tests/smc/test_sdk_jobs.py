@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 def create(client: Client, source: str, **fields: Any) -> str:
     request = models.CreateReplicationJobRequest(
-        region_id=REGION, source_id=source, job_type=3, target_type="Image", **fields
+        region_id=REGION, source_id=source, job_type=3, **{"target_type": "Image"} | fields
     )
     return str(client.create_replication_job(request).body.job_id)
 
@@ -222,7 +222,7 @@ def test_x5_many_creates_with_one_token_at_once_make_one_job(cloud: Cloud) -> No
         ({"target_type": "ContainerImage"}, "InvalidParameter.TargetType"),  # R44
         ({"container_namespace": "n"}, "InvalidParameter.ContainerNamespace"),
         ({"target_type": "TargetInstance"}, "MissingParameter.InstanceId"),
-        ({"target_type": "Instance", "instance_id": "i-1"}, "UnsupportedOperation.TargetInstance"),
+        ({"target_type": "Instance", "instance_id": "i-1"}, "InvalidParameter.InstanceId"),
         (
             {
                 "target_type": "TargetInstance",

@@ -25,6 +25,7 @@ from connector.cloud.alibaba.market import Market
 from connector.cloud.alibaba.network import PORTS, Networks
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.alibaba.settings import AlibabaSettings
+from connector.cloud.alibaba.targets import CloudTargets
 from connector.cloud.provider import (
     CloudResource,
     Health,
@@ -71,6 +72,7 @@ class AlibabaProvider:
         self._launcher = Launcher(self._api, self._networks)
         self._disks = CloudDisks(self._api)
         self._images = CloudImages(self._api)
+        self._targets = CloudTargets(self._api, ledger)
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -85,6 +87,10 @@ class AlibabaProvider:
     @property
     def limits(self) -> TargetLimits:
         return LIMITS
+
+    @property
+    def target_instances(self) -> CloudTargets:
+        return self._targets
 
     @property
     def drills(self) -> None:

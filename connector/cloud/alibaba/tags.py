@@ -10,6 +10,7 @@ JOB: Final = "connector-job"
 DISK: Final = "connector-disk"  # the source disk's key
 RUN: Final = "connector-run"
 NET: Final = "connector-net"  # how the instance is reached: VPC or INTERNET
+TARGET: Final = "connector-target"  # the job's token, on what is made of and for a target instance
 IMAGE: Final = "connector-image"  # the image's name, on its snapshots
 
 VPC: Final = "vpc"

@@ -11,7 +11,15 @@ from typing import Final
 from connector.control.console import figures
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.pages import Download, PageRequest, View
-from connector.control.domain.entities import Drill, JobImage, LogEntry, Run, Source, TrackedResource
+from connector.control.domain.entities import (
+    Drill,
+    HandOver,
+    JobImage,
+    LogEntry,
+    Run,
+    Source,
+    TrackedResource,
+)
 from connector.control.store import Store
 from connector.errors import ConnectorError
 from connector.names import visible
@@ -119,6 +127,7 @@ class JobDetails:
     billed: bool  # whether the target costs money
     out_of_date: frozenset[str]  # ids of the images of cutovers that were rolled back
     drills: DrillDetails
+    hand_over: HandOver | None  # None: the job has put no image onto a target instance
 
     @property
     def bill(self) -> list[JobResource]:
@@ -160,6 +169,7 @@ class JobDetailsReader:
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
             billed=self._billed,
             out_of_date=outdated,
+            hand_over=store.hand_overs.of([job.id]).get(job.id),
             drills=self._drills(job.id, [image for image in images if image.id not in outdated]),
         )
 

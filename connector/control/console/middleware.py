@@ -65,6 +65,8 @@ SAID: Final = {
     "drill": "The rehearsal is asked for. The source is not touched.",
     "plan-conversion": "The plan is asked for. Nothing is started.",
     "stop-drill": "The rehearsal is being stopped.",
+    "put-back": "The target instance gets its former disks again.",
+    "release-former": "The former disks of the target instance are being removed.",
     "changed": "The change is saved.",
     "removed": "The source is being removed. A rescan registers its machine as a new source.",
     "made": "The workgroup is made.",

@@ -10,6 +10,7 @@ from starlette.types import Scope
 from connector.control.console.administration import AppliancePages, AuditPages, CodePages
 from connector.control.console.bulk import BulkPages
 from connector.control.console.drills import DrillPages
+from connector.control.console.former_disks import FormerDiskForms
 from connector.control.console.groups import GroupPages
 from connector.control.console.job_lines import JobLines
 from connector.control.console.job_page import JobDetailsReader, JobLogs
@@ -59,6 +60,7 @@ def routes(
         AppliancePages(store, dispatcher, grace),
     )
     bulk = BulkPages(store, dispatcher, lines, jobs)
+    former_disks = FormerDiskForms(dispatcher, jobs.one)  # before those of jobs, too
     looking = (AuditPages(store), JobLogs(store, lines))
     page_dispatcher = PageDispatcher(
         templates,
@@ -75,7 +77,7 @@ def routes(
         Streams(authenticator, Feed(watching.look, store.sessions.use)).route(),
         *page_dispatcher.routes(
             [view for pages in (*changing, *looking) for view in pages.views()],
-            [form for pages in (*changing, bulk) for form in pages.forms()],
+            [form for pages in (former_disks, *changing, bulk) for form in pages.forms()],
         ),
         page_dispatcher.last_route(),
     ]

@@ -20,7 +20,7 @@ _SETTLING: Final = 60.0
 _FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 
 #: Kinds of a job's resources that stay in the cloud when its instance is released.
-OUTLIVING: Final = ("image", "snapshot")
+OUTLIVING: Final = ("image", "snapshot", "former disk")
 
 
 class PassState(StrEnum):
@@ -319,6 +319,41 @@ class JobImage:
     created: float
     removed: bool
     completed: float | None = None
+
+
+class HandOverState(StrEnum):
+    """What became of an image that was put onto a target instance's disks."""
+
+    BEGUN = "Begun"
+    DONE = "Done"
+    PUTTING_BACK = "PuttingBack"
+    PUT_BACK = "PutBack"
+    RELEASING = "Releasing"
+    RELEASED = "Released"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for something that is not done yet."""
+        return self in (HandOverState.PUTTING_BACK, HandOverState.RELEASING)
+
+    @property
+    def keeps_former(self) -> bool:
+        """Whether the disks from before the job may still exist."""
+        return self not in (HandOverState.PUT_BACK, HandOverState.RELEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A job's image on the disks of a machine of the user. `instance`: its id. `trouble`: why the last request was not done.
+
+    `changed`: when it came into its state.
+    """
+
+    job_id: str
+    instance: str
+    state: HandOverState
+    changed: float
+    trouble: str = ""
 
 
 class DrillState(StrEnum):

@@ -36,6 +36,7 @@ class RefusalCode(StrEnum):
     KEY_UNKNOWN = "AccessKey.NotFound"
     IMAGE_UNKNOWN = "ReplicationJobImage.NotFound"
     DRILL_UNKNOWN = "ReplicationJobDrill.NotFound"
+    TARGET_INSTANCE = "UnsupportedOperation.TargetInstance"
     NOT_RESTORED = "ControlPlane.NotRestored"
 
 

@@ -49,6 +49,7 @@ from connector.control.domain.jobs import (
 )
 from connector.control.domain.refusals import InstanceReleased, OutOfRange
 from connector.control.engine.instances import Ask, Tell, ask_instance, tell_instance
+from connector.control.engine.target_instances import TARGET, TargetInstanceSteps
 from connector.control.state.vault import Vault
 from connector.control.store import Store
 from connector.control.store.provider_ledger import instance_token
@@ -93,6 +94,7 @@ class Steps:
         self._meet = meet
         self._store = store
         self._provider = provider
+        self.target_instances = TargetInstanceSteps(store, provider.target_instances)
         self._vault = vault
         self._ask, self._tell = ask, tell
         self._told: dict[str, tuple[str, ...]] = {}  # revoked appliances by instance; guarded by `_guard`
@@ -131,6 +133,8 @@ class Steps:
             raise OutOfRange(definition.parameter(refused.on), refused.what) from refused
         if image_format.FIELD in fields:
             image_format.require_fitting(fields[image_format.FIELD], source, left_out)
+        capacities = [disk.capacity for disk in source.disks if disk.key not in left_out]
+        self.target_instances.check(fields, source, capacities, running=False)
 
     def plan(self, run_id: str) -> int:
         """The number of passes of the run."""
@@ -177,7 +181,8 @@ class Steps:
             image = self._store.resources.reserve_image(job.id, run_id, names, job.image_format)
             token = _image_token(run_id)
             self._store.resources.record(job.id, token, place="cloud", kind="image")
-            stored = self._provider.make_image(self._image_request(job, run_id, image, proved))
+            request = self._image_request(job, run_id, image, proved)
+            stored = self._provider.make_image(request)
             details = dict(stored.details) | {
                 "files": list(stored.files),
                 "location": stored.location,
@@ -187,6 +192,8 @@ class Steps:
                 job.id, token, place="cloud", kind="image", reference=stored.location
             )
             self._store.resources.complete_image(run_id, details, name=stored.name, image_id=stored.id)
+            capacities = [disk.capacity for disk in request.disks]
+            self.target_instances.hand_over(job, run_id, self._store.sources.of(job), stored, capacities)
         self._store.jobs.advance(run_id, JobEvent.PROCESSED)
 
     def _proved(self, run: Run, job: Job) -> Manifest:
@@ -233,6 +240,8 @@ class Steps:
         """Remove the oldest images beyond the number to keep. An image that the provider says is in use stays."""
         images = [i for i in self._store.resources.images(job.id) if i.ready and not i.removed]
         most = None if job.on_demand else job.max_images
+        if job.definition.get("TargetType") == TARGET:
+            most = 1  # an earlier run could not put its image onto the target instance
         excess = len(images) - most if most is not None else 0
         for image in images[:-1]:
             if excess <= 0:

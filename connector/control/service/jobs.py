@@ -15,6 +15,8 @@ from connector.control.domain.definition import PARAMETERS, shown
 from connector.control.domain.downtime import Downtime, predicted
 from connector.control.domain.entities import (
     Appliance,
+    HandOver,
+    HandOverState,
     Job,
     Json,
     Outcome,
@@ -61,6 +63,17 @@ class JobService:
         """Whether the target costs money."""
         return self._steps.billed
 
+    def former_disks(self, job_id: str, request: HandOverState) -> HandOver:
+        """Ask for the former disks of the job's target instance to be put back, or removed. Raises `StateRefusal`."""
+        job = self.store.jobs.get(job_id)
+        if job.status is JobStatus.RUNNING:
+            raise StateRefusal(
+                RefusalCode.JOB_STATUS, "the job is running", on=job.id, remedy="stop it first"
+            )
+        hand_over = self.store.hand_overs.ask(job.id, request)
+        self.poke()
+        return hand_over
+
     @property
     def drills(self) -> Drills | None:
         """Drills of the target's images; None if it offers none."""
@@ -86,7 +99,13 @@ class JobService:
         when a disk has become too large for the format of the image.
         """
         job = self.store.jobs.get(job_id)
-        require_fitting(job.image_format, self.store.sources.of(job), job.left_out)
+        source = self.store.sources.of(job)
+        require_fitting(job.image_format, source, job.left_out)
+        if job.id not in self.store.hand_overs.of([job.id]):
+            capacities = [disk.capacity for disk in source.disks if disk.key not in job.left_out]
+            self._steps.target_instances.check(
+                job.definition | (changes or {}), source, capacities, running=True
+            )
         run = self.store.jobs.begin(job.id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
@@ -140,7 +159,19 @@ class JobService:
         return self.store.jobs.get(job.id)
 
     def delete(self, job_id: str) -> Job:
-        """From any state but Running: release the intermediate resources. Images stay."""
+        """From any state but Running: release the intermediate resources. Images stay.
+
+        Raises `StateRefusal` while the former disks of its target instance are kept: nobody would list them.
+        """
+        former = self.store.hand_overs.of([self.store.jobs.get(job_id).id])
+        for hand_over in former.values():
+            if hand_over.state.keeps_former:
+                raise StateRefusal(
+                    RefusalCode.JOB_STATUS,
+                    f"the former disks of target instance {hand_over.instance} are kept",
+                    on=job_id,
+                    remedy="let them go: `connector job former-disks JOB --release`; or --put-back",
+                )
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, JobEvent.DELETE)
         self.poke()
         return job

@@ -14,6 +14,7 @@ from connector.control.smc.drills import DrillOperations
 from connector.control.smc.endpoint import ApiEndpoint
 from connector.control.smc.enrolment import AuthorityOperations, TokenOperations
 from connector.control.smc.extensions import ExtensionOperations
+from connector.control.smc.former_disks import FormerDiskOperations
 from connector.control.smc.jobs import JobOperations
 from connector.control.smc.operations import Operation
 from connector.control.smc.sources import SourceOperations
@@ -32,6 +33,7 @@ def operations(service: JobService) -> tuple[Operation, ...]:
         *TagOperations(service.store).table(),
         *ExtensionOperations(service).table(),
         *DrillOperations(service).table(),
+        *FormerDiskOperations(service).table(),
         *ApplicationOperations(service).table(),
         *AuthorityOperations(service).table(),
         *ControlPlaneOperations(service).table(),

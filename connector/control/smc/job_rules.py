@@ -81,12 +81,7 @@ def _check_target(values: Values, *, run_once: bool) -> None:
             raise invalid("TargetType", "an incremental agentless job makes an Image")
         if not values.get("InstanceId"):
             raise missing("InstanceId")
-        raise Denied(
-            "UnsupportedOperation.TargetInstance",
-            "This provider makes images; it does not write onto an existing instance.",
-            "use TargetType Image",
-        )
-    if values.get("InstanceId"):
+    elif values.get("InstanceId"):
         raise invalid("InstanceId", "only with TargetType TargetInstance")
 
 

@@ -14,6 +14,7 @@ from connector.control.store.drills import DrillStore
 from connector.control.store.epochs import Epochs
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.groups import Workgroups
+from connector.control.store.hand_overs import HandOverStore
 from connector.control.store.jobs import Jobs, NewJob
 from connector.control.store.keys import AccessKeyStore
 from connector.control.store.limits import Quotas
@@ -54,6 +55,7 @@ class Store:
         self.measured = Measured(self._database)
         self.resources = TrackedResources(self._database)
         self.drills = DrillStore(self._database)
+        self.hand_overs = HandOverStore(self._database)
         self.cutovers = Cutovers(self._database)
         self.applications = ApplicationStore(self._database)
         self.removal = Removal(self._database)

@@ -9,11 +9,21 @@ from connector.cloud.provider import LedgerEntry
 from connector.control.store.tracked_resources import TrackedResources
 
 _PREFIX: Final = "instance-"
+_TARGET: Final = "target-"
 
 
 def instance_token(job_id: str) -> str:
     """The token by which a provider always knows this job's instance."""
     return f"{_PREFIX}{job_id}"
+
+
+def target_token(job_id: str) -> str:
+    """The token by which a provider always knows what it made of and for this job's target instance."""
+    return f"{_TARGET}{job_id}"
+
+
+def _job(owner: str) -> str:
+    return owner.removeprefix(_PREFIX).removeprefix(_TARGET)
 
 
 class StoreLedger:
@@ -23,19 +33,19 @@ class StoreLedger:
         self._resources = resources
 
     def intend(self, owner: str, kind: str, token: str) -> None:
-        self._resources.record(owner.removeprefix(_PREFIX), token, place="cloud", kind=kind)
+        self._resources.record(_job(owner), token, place="cloud", kind=kind)
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
-        job_id = owner.removeprefix(_PREFIX)
+        job_id = _job(owner)
         self._resources.record(job_id, token, place="cloud", kind=kind, reference=reference, made_again=True)
 
     def gone(self, owner: str, kind: str, token: str) -> None:
-        job_id = owner.removeprefix(_PREFIX)
+        job_id = _job(owner)
         self._resources.record(job_id, token, place="cloud", kind=kind, removed=True)
 
     def entries(self, owner: str) -> Sequence[LedgerEntry]:
         return [
             LedgerEntry(resource.token, resource.kind, resource.reference, resource.removed, resource.created)
-            for resource in self._resources.of(owner.removeprefix(_PREFIX), "cloud")
+            for resource in self._resources.of(_job(owner), "cloud")
             if resource.token.startswith(owner)
         ]

@@ -422,6 +422,16 @@ audit: Final = Table(
     Column("details", JSON, nullable=False),
 )
 
+hand_overs: Final = Table(
+    "hand_overs",
+    metadata,
+    Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("instance", String(256), nullable=False),  # the target's id of the machine
+    Column("state", String(20), nullable=False, index=True),
+    Column("changed", Float, nullable=False),
+    Column("trouble", Text, nullable=False),
+)
+
 epochs: Final = Table(
     "epochs",
     metadata,

@@ -1,0 +1,283 @@
+"""Target instances of the provider `local`: a machine is a directory like that of an image. Its disks are replaced together.
+
+A machine keeps its name, cards, processors and memory, and its disks keep their file names, formats and sizes. A directory is
+complete or does not have the machine's name.
+
+    ROOT/machines/NAME/                 a machine: its disks, and machine.json
+    ROOT/machines/NAME/hand-over.json   the job and the run that put an image onto its disks
+    ROOT/machines/.NAME.TOKEN.making/   new disks, incomplete
+    ROOT/machines/.NAME.TOKEN.former/   the machine as it was before the job TOKEN
+    ROOT/machines/.NAME.TOKEN.gone/     what is being removed
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from connector import files
+from connector.cloud import machine_files
+from connector.cloud.machine_files import ImageDisk, MachineDescription
+from connector.cloud.target_instance import (
+    DiskReplacement,
+    TargetInstance,
+    family,
+    require_fitting,
+)
+from connector.errors import BadInput, ConnectorError, TargetFailed, TargetFull
+from connector.transfer.qemu_img import QemuImgAnswer, qemu_img
+
+_RECORD: Final = "hand-over.json"
+#: QEMU locks the byte 100 + n of a disk's file while it has the permission n (block/file-posix.c); to write is the second.
+_WRITE_LOCK: Final = 101
+_FLOCK: Final = struct.Struct("@hhqqi4x")  # type, whence, start, length, process id
+
+
+class LocalTargets:
+    """The machines below `root`/machines. Thread-safe; only one process at a time owns a root."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "machines"
+        self._lock = threading.Lock()  # one machine is changed at a time
+
+    def find(self, instance: str) -> TargetInstance | None:
+        if not _is_plain(instance):
+            return None
+        machine = machine_files.read(self._root / instance)
+        if machine is None:
+            return None
+        return TargetInstance(
+            id=instance,
+            name=machine.name,
+            running=self._is_running(instance, machine),
+            family=family(machine.guest_id),
+            disks=tuple(disk.capacity for disk in machine.disks),
+            architecture=machine.architecture,
+        )
+
+    def _is_running(self, instance: str, machine: MachineDescription) -> bool:
+        return any(_is_written(self._root / instance / disk.file) for disk in machine.disks)
+
+    def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
+        place = _Places(self._root, replacement.instance, replacement.token)
+        with self._lock, _translated(place.machine):
+            if not place.machine.exists() and (place.making / _RECORD).exists():
+                files.move(place.making, place.machine)
+            record = _record(place.machine)
+            if record != _written(replacement):
+                self._require(replacement)
+                self._make(replacement, place)
+                was_ours = record.get("token") == replacement.token
+                files.move(place.machine, _emptied(place.gone) if was_ours else place.former)
+                files.move(place.making, place.machine)
+            _emptied(place.gone)
+        return [str(place.former)] if place.former.exists() else []
+
+    def _require(self, replacement: DiskReplacement) -> None:
+        """Raise BadInput or TargetFailed unless the machine is as it was when the job was made, and does not run."""
+        target = self.find(replacement.instance)
+        if target is None:
+            raise _unknown(replacement.instance)
+        image = self._image(replacement)
+        require_fitting(target, replacement.capacities, image.guest_id, image.architecture, stop=True)
+        if target.running:
+            raise _runs(target.id)
+
+    def _image(self, replacement: DiskReplacement) -> MachineDescription:
+        location = Path(replacement.image)
+        description = machine_files.read(location)
+        if description is None:
+            raise TargetFailed("the image has no description", on=str(location), remedy="start the job again")
+        return description
+
+    def _make(self, replacement: DiskReplacement, place: _Places) -> None:
+        """Make the machine anew in `place.making`, with the image on its disks."""
+        _emptied(place.making).mkdir()
+        image, machine = self._image(replacement), machine_files.read(place.machine)
+        if machine is None:
+            raise _unknown(replacement.instance)
+        for source, disk in zip(image.disks, machine.disks, strict=False):
+            _copy(Path(replacement.image) / source.file, source, place.making / disk.file, disk)
+        known = {disk.file for disk in machine.disks[: len(image.disks)]}
+        for file in place.machine.iterdir():
+            if file.is_file() and file.name not in known | {machine_files.NAME, machine_files.LIBVIRT}:
+                os.link(file, place.making / file.name)
+        described = replace(
+            machine, firmware=image.firmware, secure_boot=image.secure_boot, guest_id=image.guest_id
+        )
+        for name, content in machine_files.files(described, place.machine).items():
+            files.replace(place.making / name, content)
+        files.replace(place.making / _RECORD, json.dumps(_written(replacement)).encode())
+        files.sync(place.making)
+
+    def put_back(self, token: str, instance: str) -> None:
+        place = _Places(self._root, instance, token)
+        with self._lock, _translated(place.machine):
+            _emptied(place.gone)
+            if place.machine.exists() and _record(place.machine).get("token") != token:
+                if place.former.exists():
+                    raise TargetFailed(
+                        "another job has replaced the disks of this target instance since",
+                        on=instance,
+                        remedy="put that job's former disks back first",
+                    )
+                _emptied(place.making)
+                return
+            if not place.former.exists():
+                raise TargetFailed(
+                    "its former disks are gone", on=instance, remedy="restore it from your own backup"
+                )
+            if place.machine.exists():
+                self._require_stopped(instance)
+                files.move(place.machine, place.gone)
+            files.move(place.former, place.machine)
+            _emptied(place.gone)
+            _emptied(place.making)
+
+    def _require_stopped(self, instance: str) -> None:
+        target = self.find(instance)
+        if target is not None and target.running:
+            raise _runs(instance)
+
+    def release_former(self, token: str, instance: str) -> None:
+        place = _Places(self._root, instance, token)
+        with self._lock, _translated(place.former):
+            if place.former.exists():
+                files.move(place.former, _emptied(place.gone))
+            _emptied(place.gone)
+
+
+class _Places:
+    """Where the parts of a machine are while a job replaces its disks."""
+
+    def __init__(self, root: Path, instance: str, token: str) -> None:
+        if not _is_plain(instance):
+            raise _unknown(instance)
+        self.machine = root / instance
+        self.making, self.former, self.gone = (
+            root / f".{instance}.{token}.{word}" for word in ("making", "former", "gone")
+        )
+
+
+def _is_written(disk: Path) -> bool:
+    """Whether a program of QEMU has this disk open for writing, as every running virtual machine has."""
+    try:
+        with disk.open("rb") as file:
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK, 1, 0)
+            held = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+    except OSError as error:
+        raise TargetFailed(
+            f"a disk of the machine cannot be read ({error.strerror})",
+            on=str(disk),
+            remedy="mend the machine, or choose another one",
+        ) from error
+    return bool(held[0] != fcntl.F_UNLCK)
+
+
+def _copy(source: Path, image: ImageDisk, target: Path, disk: ImageDisk) -> None:
+    """Write a disk with the image's bytes and the size of the machine's disk, and read both to compare them."""
+    forms = ("-f", image.format), ("-O", disk.format)
+    _demand(_qemu_img("convert", *forms[0], *forms[1], str(source), str(target)), target)
+    if disk.capacity > image.capacity:
+        _demand(_qemu_img("resize", "-f", disk.format, str(target), str(disk.capacity)), target)
+    compared = _qemu_img("compare", "-f", image.format, "-F", disk.format, str(source), str(target))
+    if compared.trouble:
+        raise TargetFailed(
+            f"what was written is not what the image has ({compared.text.strip() or compared.trouble})",
+            on=str(target),
+            remedy="check the storage, then try again",
+        )
+    target.chmod(0o600)  # a guest's files are not for everybody here
+    files.sync(target)
+
+
+def _demand(answer: QemuImgAnswer, path: Path) -> None:
+    if not answer.trouble:
+        return
+    kind = TargetFull if "No space left" in answer.trouble else TargetFailed
+    raise kind(
+        f"qemu-img failed ({answer.trouble})",
+        on=str(path),
+        remedy="check space and permissions, then try again",
+    )
+
+
+def _qemu_img(*words: str) -> QemuImgAnswer:
+    try:
+        return qemu_img(*words)
+    except FileNotFoundError as missing:
+        raise TargetFailed(
+            "qemu-img is not installed",
+            on="the control plane's computer",
+            remedy="install it (Debian package qemu-utils)",
+        ) from missing
+
+
+def _written(replacement: DiskReplacement) -> dict[str, str]:
+    return {"token": replacement.token, "run": replacement.run, "job": replacement.job_id}
+
+
+def _record(machine: Path) -> dict[str, str]:
+    try:
+        content = json.loads((machine / _RECORD).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise TargetFailed(
+            "this file is damaged",
+            on=str(machine / _RECORD),
+            remedy="restore the machine from your own backup",
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _emptied(directory: Path) -> Path:
+    if directory.exists():
+        shutil.rmtree(directory)
+    return directory
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and not set(name) & {"/", "\0"}
+
+
+def _unknown(instance: str) -> BadInput:
+    return BadInput(
+        "does not exist here",
+        on=f"target instance {instance}",
+        remedy="make it below the directory `machines` of the control plane's images",
+    )
+
+
+def _runs(instance: str) -> TargetFailed:
+    return TargetFailed(
+        "is running, and this provider stops no machine",
+        on=f"target instance {instance}",
+        remedy="stop it, then try again",
+        retryable=True,
+    )
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConnectorError:
+        raise
+    except OSError as error:
+        kind = TargetFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TargetFailed
+        raise kind(
+            f"cannot use this directory: {error.strerror}",
+            on=str(place),
+            remedy="check space and permissions",
+        ) from error

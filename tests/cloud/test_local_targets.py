@@ -1,0 +1,290 @@
+"""A local machine gets an image's disks, whole or not at all, and its former disks back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from connector.cloud import machine_files
+from connector.cloud.local_targets import LocalTargets
+from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.cloud.target_instance import DiskReplacement, family
+from connector.errors import BadInput, TargetFailed
+from connector.transfer.qemu_img import qemu_img
+from tests.waiting import eventually
+
+MIB: Final = 1 << 20
+
+
+def disk(path: Path, form: str, capacity: int, content: bytes) -> None:
+    """A disk image that begins with `content`."""
+    raw = path.with_suffix(".tmp")
+    raw.write_bytes(content)
+    os.truncate(raw, capacity)
+    assert not qemu_img("convert", "-f", "raw", "-O", form, str(raw), str(path)).trouble
+    raw.unlink()
+
+
+def bytes_of(path: Path, form: str) -> bytes:
+    raw = path.with_suffix(".read")
+    assert not qemu_img("convert", "-f", form, "-O", "raw", str(path), str(raw)).trouble
+    content = raw.read_bytes().rstrip(b"\0")
+    raw.unlink()
+    return content
+
+
+def make(directory: Path, words: str, *disks: tuple[str, str, int], **more: object) -> MachineDescription:
+    """A machine or an image whose disks hold `words` and their number."""
+    directory.mkdir(parents=True)
+    for number, (name, form, capacity) in enumerate(disks):
+        disk(directory / name, form, capacity, f"{words} {number}".encode())
+    described = MachineDescription(
+        directory.name,
+        tuple(ImageDisk(name, form, capacity) for name, form, capacity in disks),
+        guest_id="debian12_64Guest",
+    )
+    described = replace(described, **more)  # type: ignore[arg-type]
+    for name, content in machine_files.files(described, directory).items():
+        (directory / name).write_bytes(content)
+    return described
+
+
+class Place:
+    """A machine with three disks and an image with two."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.machine, self.image = root / "machines" / "app", root / "images" / "web"
+        own = ("sda.raw", "raw", 3 * MIB), ("sdb.qcow2", "qcow2", 2 * MIB), ("sdc.raw", "raw", MIB)
+        self.before = make(self.machine, "own", *own, cards=(NetworkCard("52:54:00:00:00:01"),), cpus=4)
+        (self.machine / "nvram.fd").write_bytes(b"variables")
+        make(
+            self.image, "web", ("2000.qcow2", "qcow2", 2 * MIB), ("2001.raw", "raw", 2 * MIB), firmware="efi"
+        )
+        self.targets = LocalTargets(root)
+
+    def order(self, **changes: object) -> DiskReplacement:
+        order = DiskReplacement("job-j", "j", "r-1", "app", str(self.image), (2 * MIB, 2 * MIB))
+        return replace(order, **changes)  # type: ignore[arg-type]
+
+    def contents(self) -> list[bytes]:
+        now = machine_files.read(self.machine)
+        assert now is not None
+        return [bytes_of(self.machine / d.file, d.format) for d in now.disks]
+
+    def names(self) -> set[str]:
+        return {path.name for path in (self.root / "machines").iterdir()}
+
+
+OWN: Final = [b"own 0", b"own 1", b"own 2"]
+REPLACED: Final = [b"web 0", b"web 1", b"own 2"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@contextmanager
+def opened(path: Path, form: str) -> Iterator[None]:
+    """A disk that a program of QEMU writes to, as a virtual machine does."""
+    socket = path.with_suffix(".sock")
+    words = ["qemu-nbd", "-f", form, "--persistent", "-k", str(socket), str(path)]
+    with subprocess.Popen(words) as program:
+        try:
+            eventually(socket.exists, "the disk is open")
+            yield
+        finally:
+            program.terminate()
+
+
+def test_a_machine_is_found_with_what_a_job_has_to_know(place: Place) -> None:
+    found = place.targets.find("app")
+    assert found is not None
+    assert (found.name, found.running, found.family) == ("app", False, "linux")
+    assert found.disks == (3 * MIB, 2 * MIB, MIB)
+    for unknown in ("", "other", "../images/web", ".app.job-j.former", "a\0b"):
+        assert place.targets.find(unknown) is None, unknown
+
+
+def test_its_disks_are_replaced_and_everything_else_stays(place: Place) -> None:
+    (former,) = place.targets.replace_disks(place.order())
+    assert place.contents() == REPLACED
+    now = machine_files.read(place.machine)
+    assert now == replace(place.before, firmware="efi")
+    assert (place.machine / "nvram.fd").read_bytes() == b"variables"
+    sizes = [
+        json.loads(qemu_img("info", "--output=json", "-f", d.format, str(place.machine / d.file)).text)
+        for d in place.before.disks
+    ]
+    assert [size["virtual-size"] for size in sizes] == [3 * MIB, 2 * MIB, MIB]
+    assert place.names() == {"app", Path(former).name}
+    assert place.targets.replace_disks(place.order()) == [former]  # nothing is done again
+
+
+def test_a_converted_copy_is_an_image_too(place: Place) -> None:
+    make(
+        place.image / "converted",
+        "virtio",
+        ("2000.qcow2", "qcow2", 2 * MIB),
+        ("2001.qcow2", "qcow2", 2 * MIB),
+    )
+    place.targets.replace_disks(place.order(image=str(place.image / "converted")))
+    assert place.contents() == [b"virtio 0", b"virtio 1", b"own 2"]
+
+
+def test_the_former_disks_come_back_or_are_let_go(place: Place) -> None:
+    place.targets.put_back("job-j", "app")  # nothing was replaced: nothing is done
+    place.targets.replace_disks(place.order())
+    for _ in range(2):
+        place.targets.put_back("job-j", "app")
+        assert (place.contents(), place.names()) == (OWN, {"app"})
+    assert machine_files.read(place.machine) == place.before
+    place.targets.replace_disks(place.order())
+    for _ in range(2):
+        place.targets.release_former("job-j", "app")
+        assert (place.contents(), place.names()) == (REPLACED, {"app"})
+    with pytest.raises(TargetFailed, match="its former disks are gone"):
+        place.targets.put_back("job-j", "app")
+    assert place.contents() == REPLACED
+
+
+def test_a_later_run_of_the_job_keeps_the_disks_from_before_the_job(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    shutil.rmtree(place.image)
+    make(place.image, "again", ("2000.qcow2", "qcow2", 2 * MIB), ("2001.raw", "raw", 2 * MIB))
+    place.targets.replace_disks(place.order(run="r-2"))
+    assert place.contents() == [b"again 0", b"again 1", b"own 2"]
+    place.targets.put_back("job-j", "app")
+    assert (place.contents(), place.names()) == (OWN, {"app"})
+
+
+def test_another_job_has_to_be_put_back_first(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    place.targets.replace_disks(place.order(token="job-k"))
+    with pytest.raises(TargetFailed, match="another job has replaced"):
+        place.targets.put_back("job-j", "app")
+    place.targets.put_back("job-k", "app")
+    place.targets.put_back("job-j", "app")
+    assert (place.contents(), place.names()) == (OWN, {"app"})
+
+
+def test_a_machine_that_runs_is_left_alone(place: Place) -> None:
+    with opened(place.machine / "sdb.qcow2", "qcow2"):
+        found = place.targets.find("app")
+        assert found is not None
+        assert found.running
+        with pytest.raises(TargetFailed, match="is running, and this provider stops no machine") as refused:
+            place.targets.replace_disks(place.order(stop=True))
+        assert refused.value.retryable
+    assert (place.contents(), place.names()) == (OWN, {"app"})
+    place.targets.replace_disks(place.order())
+    with opened(place.machine / "sda.raw", "raw"), pytest.raises(TargetFailed, match="is running"):
+        place.targets.put_back("job-j", "app")
+    assert place.contents() == REPLACED
+
+
+def test_a_machine_that_changed_since_the_job_was_made_is_refused(place: Place) -> None:
+    with pytest.raises(BadInput, match=r"its data disk 1 has 2097152 bytes, and the source's 2097153"):
+        place.targets.replace_disks(place.order(capacities=(2 * MIB, 2 * MIB + 1)))
+    with pytest.raises(BadInput, match="target instance other: does not exist here"):
+        place.targets.replace_disks(place.order(instance="other"))
+    (place.machine / "sdb.qcow2").unlink()
+    with pytest.raises(TargetFailed, match="a disk of the machine cannot be read"):
+        place.targets.replace_disks(place.order())
+    assert place.names() == {"app"}
+
+
+_KILLED: Final = """
+import os, signal, sys
+from pathlib import Path
+from connector import files
+from connector.cloud import local_targets
+from tests.cloud.test_local_targets import Place
+root, moment, what = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+steps = 0
+def counted(work):
+    def call(*words, **more):
+        global steps
+        for number in (2 * steps, 2 * steps + 1):
+            if number % 2 == 0:
+                steps += 1
+            else:
+                result = work(*words, **more)
+            if number == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return call
+steps_of = (files, "move"), (files, "replace"), (local_targets, "_qemu_img"), (os, "link"), (local_targets.shutil, "rmtree")
+for owner, name in steps_of:
+    setattr(owner, name, counted(getattr(owner, name)))
+place = Place.__new__(Place)
+place.root, place.image = root, root / "images" / "web"
+targets = local_targets.LocalTargets(root)
+if what == "replace":
+    targets.replace_disks(place.order())
+elif what == "put back":
+    targets.put_back("job-j", "app")
+else:
+    targets.release_former("job-j", "app")
+"""
+
+
+@pytest.mark.parametrize("what", ["replace", "put back", "release"])
+def test_killed_at_any_step_it_is_done_again(tmp_path: Path, what: str) -> None:
+    """Each call that changes a file, before and after it. The machine has all of its disks or all of the image's."""
+    for moment in range(200):
+        root = tmp_path / str(moment)
+        place = Place(root)
+        if what != "replace":
+            place.targets.replace_disks(place.order())
+        words = [sys.executable, "-c", _KILLED, str(root), str(moment), what]
+        killed = subprocess.run(
+            words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+        )
+        if place.machine.exists():
+            assert place.contents() in (OWN, REPLACED), moment
+        if what == "replace":
+            place.targets.replace_disks(place.order())
+            assert place.contents() == REPLACED
+            place.targets.put_back("job-j", "app")
+        elif what == "put back":
+            place.targets.put_back("job-j", "app")
+        else:
+            place.targets.release_former("job-j", "app")
+        assert place.contents() == (REPLACED if what == "release" else OWN)
+        assert place.names() == {"app"}
+        shutil.rmtree(root)
+        if killed.returncode != -signal.SIGKILL:
+            assert killed.returncode == 0, killed.stderr
+            assert moment >= 2
+            return
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.parametrize(
+    ("guest_id", "expected"),
+    [
+        ("windows2019srv_64Guest", "windows"),
+        ("winNetEnterpriseGuest", "windows"),
+        ("rhel8_64Guest", "linux"),
+        ("otherLinux64Guest", "linux"),
+        ("", ""),
+        ("otherGuest64", ""),
+        ("darwin20_64Guest", ""),
+        ("freebsd13_64Guest", ""),
+    ],
+)
+def test_the_family_of_a_guest(guest_id: str, expected: str) -> None:
+    assert family(guest_id) == expected

@@ -1,0 +1,299 @@
+"""A job that puts its image onto a machine of the user: refused, done, repeated, put back and let go. R43, R45 to R47."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connector.cloud.provider import StoredImage
+from connector.cloud.target_instance import (
+    DiskReplacement,
+    TargetInstance,
+    TargetInstances,
+    require_fitting,
+)
+from connector.control.domain.entities import HandOverState
+from connector.control.domain.jobs import JobStatus
+from connector.control.domain.refusals import OutOfRange, StateRefusal
+from connector.control.engine.target_instances import TargetInstanceMonitor
+from connector.errors import BadInput, TargetFailed
+from tests.control.house import Crash, House
+from tests.waiting import eventually
+
+GIB = 1 << 30
+APP = TargetInstance("app", "app", False, "linux", (10 * GIB, 10 * GIB))
+
+
+class Machines:
+    """Machines in memory. `fails`: what the next call raises. `disks`: the image on each machine, and what it had before."""
+
+    def __init__(self) -> None:
+        self.machines = {APP.id: APP}
+        self.disks: dict[str, str] = {}
+        self.former: dict[tuple[str, str], str] = {}
+        self.fails: Exception | None = None
+        self.dies = False  # the control plane, when the disks are replaced
+        self.orders: list[DiskReplacement] = []
+
+    def find(self, instance: str) -> TargetInstance | None:
+        return self.machines.get(instance)
+
+    def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
+        self._fail()
+        self.orders.append(replacement)
+        key = replacement.token, replacement.instance
+        self.former.setdefault(key, self.disks.get(replacement.instance, "own"))
+        self.disks[replacement.instance] = replacement.image
+        if self.dies:
+            raise Crash
+        return [f"disk-{replacement.instance}-{n}" for n in range(2)]
+
+    def put_back(self, token: str, instance: str) -> None:
+        self._fail()
+        if (token, instance) in self.former:
+            self.disks[instance] = self.former.pop((token, instance))
+
+    def release_former(self, token: str, instance: str) -> None:
+        self._fail()
+        self.former.pop((token, instance), None)
+
+    def _fail(self) -> None:
+        if self.fails is not None:
+            raise self.fails
+
+
+@pytest.fixture
+def machines(house: House) -> Machines:
+    made: Machines = Machines()
+    targets: TargetInstances = made
+    house.cloud.target_instances = targets
+    house.crash()  # another process, which knows the machines
+    return made
+
+
+def job(house: House, name: str = "j", **more: Any) -> str:
+    fields = {"TargetType": "TargetInstance", "InstanceId": "app"} | more
+    return house.job(name, definition=fields)
+
+
+def former(house: House, job_id: str) -> list[tuple[str | None, bool]]:
+    rows = house.store.resources.of(job_id, "cloud")
+    return [(row.reference, row.removed) for row in rows if row.kind == "former disk" and row.reference]
+
+
+def do(house: House) -> None:
+    """The active runner looks, until nothing is asked for."""
+    monitor = TargetInstanceMonitor(house.store, house.steps.target_instances)
+
+    def done() -> bool:
+        monitor.look()
+        return not house.store.hand_overs.asked()
+
+    eventually(done, "what was asked for is done")
+
+
+def state(house: House, job_id: str) -> HandOverState:
+    return house.store.hand_overs.of([job_id])[job_id].state
+
+
+def test_r43_the_image_goes_onto_the_machine_and_its_former_disks_are_listed(
+    house: House, machines: Machines
+) -> None:
+    made = job(house)
+    house.service.start(made)
+    house.run(made)
+    assert house.status(made) == "Finished"
+    assert machines.disks == {"app": "job-j"}
+    (order,) = machines.orders
+    assert (order.job_id, order.capacities, order.stop) == (made, (10 * GIB, 10 * GIB), False)
+    assert former(house, made) == [("disk-app-0", False), ("disk-app-1", False)]
+    texts = [entry.text for entry in house.store.jobs.history(made)]
+    assert "target instance app has the image on its disks; its former disks are kept" in texts
+
+
+@pytest.mark.parametrize("steps", [*range(1, 8), None])
+def test_a_control_plane_that_dies_at_any_step_does_it_once(
+    house: House, machines: Machines, steps: int | None
+) -> None:
+    """None: it dies when the disks are replaced and nothing of it is recorded."""
+    made = job(house)
+    house.service.start(made)
+    machines.dies = steps is None
+    for _ in range(2):
+        with suppress(Crash):
+            house.turn(crash_after=steps)
+        house.crash()
+        house.carry()
+    machines.dies = False
+    house.run(made)
+    assert house.status(made) == "Finished"
+    assert machines.disks == {"app": "job-j"}
+    assert set(machines.former.values()) == {"own"}
+    assert former(house, made) == [("disk-app-0", False), ("disk-app-1", False)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"family": "windows"}, "runs Windows, and the source runs Linux"),
+        ({"disks": ()}, "has 0 disks, and the source 1"),
+        ({"disks": (GIB,)}, f"its system disk has {GIB} bytes"),
+        ({"architecture": "arm64"}, "has the processor architecture arm64"),
+    ],
+)
+def test_r47_a_machine_that_does_not_fit_makes_no_job(
+    house: House, machines: Machines, changes: dict[str, Any], why: str
+) -> None:
+    machines.machines["app"] = replace(APP, **changes)
+    with pytest.raises(OutOfRange, match=why) as refused:
+        job(house)
+    assert refused.value.code == "InvalidParameter.InstanceId"
+    assert house.store.jobs.all() == []
+
+
+def test_r45_r46_a_machine_of_another_account_or_region_makes_no_job(
+    house: House, machines: Machines
+) -> None:
+    with pytest.raises(OutOfRange, match="does not exist in the account and the region"):
+        job(house, InstanceId="i-of-others")
+    house.cloud.target_instances = None
+    house.crash()
+    with pytest.raises(StateRefusal, match="this provider makes images"):
+        job(house)
+
+
+def test_a_machine_that_runs_is_refused_unless_it_may_be_stopped(house: House, machines: Machines) -> None:
+    machines.machines["app"] = replace(APP, running=True)
+    made = job(house)  # it may be stopped until the job starts
+    with pytest.raises(OutOfRange, match="is running; stop it, or let the job stop it"):
+        house.service.start(made)
+    assert house.status(made) == "Ready"
+    house.service.modify(made, {"StopTargetInstance": True})
+    house.service.start(made)
+    house.run(made)
+    assert house.status(made) == "Finished"
+    assert machines.orders[0].stop
+
+
+def test_a_machine_that_was_started_meanwhile_keeps_its_disks_and_the_job_can_go_on(
+    house: House, machines: Machines
+) -> None:
+    made = job(house)
+    house.service.start(made)
+    machines.machines["app"] = replace(APP, running=True)
+    house.run(made)
+    assert house.status(made) == "InError"
+    assert "is running" in str(house.get(made).error)
+    assert (machines.disks, house.store.hand_overs.of([made])) == ({}, {})
+    machines.machines["app"] = APP
+    house.service.start(made)
+    house.run(made)
+    assert house.status(made) == "Finished"
+    assert len(house.cloud.images) == 1  # the image that went nowhere is gone
+    assert machines.disks == {"app": house.cloud.images[0]}
+
+
+def test_a_target_that_fails_half_way_is_tried_again_and_the_disks_from_before_stay(
+    house: House, machines: Machines
+) -> None:
+    made = job(house)
+    house.service.start(made)
+    machines.fails = TargetFailed("the storage is full", on="app", remedy="make room", retryable=False)
+    house.run(made)
+    assert house.status(made) == "InError"
+    assert state(house, made) is HandOverState.BEGUN
+    with pytest.raises(StateRefusal, match="the former disks of target instance app are kept"):
+        house.service.delete(made)
+    machines.fails = None
+    house.service.start(made)
+    house.run(made)
+    assert (house.status(made), state(house, made)) == ("Finished", HandOverState.DONE)
+    assert set(machines.former.values()) == {"own"}
+
+
+def test_an_image_that_was_not_converted_as_the_job_wants_goes_nowhere(
+    house: House, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = house.cloud.make_image
+
+    def refused(asked: Any) -> StoredImage:
+        return replace(make(asked), details={"conversion": {"refusal": "the guest is encrypted"}})
+
+    monkeypatch.setattr(house.cloud, "make_image", refused)
+    made = job(house)
+    house.service.start(made)
+    house.run(made)
+    assert house.status(made) == "InError"
+    assert "the guest is encrypted" in str(house.get(made).error)
+    assert machines.disks == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "end", "disks"),
+    [
+        (HandOverState.PUTTING_BACK, HandOverState.PUT_BACK, "own"),
+        (HandOverState.RELEASING, HandOverState.RELEASED, "job-j"),
+    ],
+)
+def test_the_former_disks_are_put_back_or_removed_when_somebody_asks(
+    house: House, machines: Machines, asked: HandOverState, end: HandOverState, disks: str
+) -> None:
+    made = job(house)
+    house.service.start(made)
+    house.run(made)
+    with pytest.raises(StateRefusal, match=r"the former disks .* are kept"):
+        house.service.delete(made)
+    machines.fails = TargetFailed("it runs", on="app", remedy="stop it", retryable=True)
+    house.service.former_disks(made, asked)
+    do(house)
+    row = house.store.hand_overs.of([made])[made]
+    assert (row.state, "it runs" in row.trouble) == (HandOverState.DONE, True)
+    machines.fails = None
+    for _ in range(2):
+        house.service.former_disks(made, asked)
+        do(house)
+        assert state(house, made) is end
+    assert (machines.disks, machines.former) == ({"app": disks}, {})
+    assert former(house, made) == [("disk-app-0", True), ("disk-app-1", True)]
+    other = next(w for w in (HandOverState.PUTTING_BACK, HandOverState.RELEASING) if w is not asked)
+    with pytest.raises(StateRefusal, match="the former disks are"):
+        house.service.former_disks(made, other)
+    house.service.delete(made)
+    house.turn()
+    assert house.get(made).status is JobStatus.DELETED
+
+
+def test_what_was_asked_for_is_done_by_the_next_process(house: House, machines: Machines) -> None:
+    made = job(house)
+    house.service.start(made)
+    house.run(made)
+    house.service.former_disks(made, HandOverState.PUTTING_BACK)
+    closed = TargetInstanceMonitor(house.store, house.steps.target_instances)
+    closed.close()
+    closed.look()
+    assert state(house, made) is HandOverState.PUTTING_BACK
+    house.crash()
+    do(house)
+    assert state(house, made) is HandOverState.PUT_BACK
+    assert machines.disks == {"app": "own"}
+
+
+def test_a_job_without_a_target_instance_has_no_former_disks(house: House, machines: Machines) -> None:
+    made = house.job("k")
+    house.service.start(made)
+    house.run(made)
+    with pytest.raises(StateRefusal, match="has put no image onto a target instance"):
+        house.service.former_disks(made, HandOverState.RELEASING)
+    assert machines.orders == []
+
+
+def test_what_fits() -> None:
+    require_fitting(APP, [GIB], "debian12_64Guest", "x86_64", stop=False)
+    require_fitting(replace(APP, family=""), [GIB], "windows2019srv_64Guest", "x86_64", stop=False)
+    require_fitting(replace(APP, running=True), [GIB, GIB], "", "x86_64", stop=True)
+    with pytest.raises(BadInput, match="is running"):
+        require_fitting(replace(APP, running=True), [GIB], "", "x86_64", stop=False)
