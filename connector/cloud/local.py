@@ -90,9 +90,8 @@ class LocalProvider:
         self.drills = LocalDrills(self._root, converter)
         self.target_instances = LocalTargets(self._root)
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        return ("image files",) if self._conversion_trouble else ("image files", "conversion")
+    def offers(self, ability: str) -> bool:
+        return ability == "image files" or (ability == "conversion" and not self._conversion_trouble)
 
     @cached_property
     def _conversion_trouble(self) -> str:

@@ -5,7 +5,7 @@ The caller records the token before `create_instance`, so that no object in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
@@ -225,9 +225,8 @@ class ProviderLedger(Protocol):
 class Provider(Protocol):
     """Thread-safe. Its own failures are `TargetFailed` (also `TargetFull`, `PortInUse`) and nothing else."""
 
-    @property
-    def features(self) -> Collection[str]:
-        """Abilities that not every provider has, in the words of `JobField.needs`."""
+    def offers(self, ability: str) -> bool:
+        """Whether it has an ability that not every provider has, in the words of `JobField.needs`."""
         ...
 
     @property

@@ -35,9 +35,8 @@ class Directory:
         for name in ("instances", "images"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        return ("image files", "conversion")
+    def offers(self, ability: str) -> bool:
+        return True
 
     @property
     def billed(self) -> bool:

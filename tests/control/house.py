@@ -91,6 +91,9 @@ class Cloud:
             raise self.silent
         self.refused[instance.token] = list(revoked)
 
+    def offers(self, ability: str) -> bool:
+        return ability in self.features
+
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
             raise BadInput("no such instance type is to be had", on="instance_type")

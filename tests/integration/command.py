@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from tests.processes import command_line, kill, lives
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually, pauses
 
 MARK = "CONNECTOR_TEST_RUN"
 ROLES = {
@@ -136,11 +136,7 @@ class Command:
 
     def present(self, role: str, seconds: float = PATIENCE) -> list[psutil.Process]:
         """The processes of that role, as soon as there is one."""
-        deadline = time.monotonic() + seconds
-        while not (found := self.processes(role)):
-            assert time.monotonic() < deadline, f"no {role} appears"
-            time.sleep(0.02)
-        return found
+        return eventually(lambda: self.processes(role), f"a {role} appears", seconds, pause=0.02)
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
@@ -153,10 +149,10 @@ class Command:
 
     def gone(self, seconds: float = PATIENCE) -> None:
         """Nothing of it runs any more; orphans get a moment to notice."""
-        deadline = time.monotonic() + seconds
+        deadline, waits = time.monotonic() + seconds, pauses()
         while left := self.processes():
             assert time.monotonic() < deadline, [command_line(one) for one in left]
-            time.sleep(0.05)
+            time.sleep(next(waits))
 
     def end(self) -> None:
         """Whatever is left is killed, so that one failing test does not disturb the next."""

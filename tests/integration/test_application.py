@@ -14,7 +14,7 @@ from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.integration.test_rollback import stack
 from tests.people import Applications, People
 from tests.processes import children, command_line, kill
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, pauses
 
 TINY = ((2 * MIB, MIB),)
 RANKS = {"web": 1, "app": 2, "db": 3}
@@ -39,14 +39,14 @@ def begin(running: Stack) -> Applications:
 
 def rest(running: Stack, *wanted: str, seconds: float = PATIENCE) -> list[dict[str, Any]]:
     """All three once they stand in these statuses."""
-    deadline, jobs = time.monotonic() + seconds, People(client=running.client)
+    deadline, jobs, waits = time.monotonic() + seconds, People(client=running.client), pauses()
     while True:
         found = [jobs.job(name) for name in RANKS]
         if all(job["status"] in wanted for job in found):
             return found
         running.check()
         assert time.monotonic() < deadline, [(job["status"], job["waiting"], job["error"]) for job in found]
-        time.sleep(0.05)
+        time.sleep(next(waits))
 
 
 def asked(house: House, call: str) -> list[str]:

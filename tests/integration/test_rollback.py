@@ -17,7 +17,7 @@ from connector.settings import VCenterSettings
 from simulator.faults import Rule
 from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.people import People
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, pauses
 
 TINY = ((2 * MIB, MIB),)
 
@@ -30,11 +30,11 @@ def stack(house: House) -> Stack:
 
 
 def reach(running: Stack, job: str, status: str, seconds: float = PATIENCE) -> dict[str, Any]:
-    deadline, jobs = time.monotonic() + seconds, People(client=running.client)
+    deadline, jobs, waits = time.monotonic() + seconds, People(client=running.client), pauses()
     while (found := jobs.status(job))["status"] != status:
         running.check()
         assert time.monotonic() < deadline and found["status"] in ("Running", "Waiting"), found
-        time.sleep(0.05)
+        time.sleep(next(waits))
     return jobs.job(job) | {"downtime": jobs.forecast(job)}
 
 

@@ -39,6 +39,7 @@ from connector.cloud.provider import (
 from connector.errors import BadInput, TargetFailed, TransferFailed, TrustFailed
 from connector.model import Credential, InstanceAddress, TargetLimits
 
+_OFFERED: Final[frozenset[str]] = frozenset()  # none of those that `JobField.needs` knows
 _INSTANCES: Final = ("Instances", "Instance")
 
 
@@ -76,9 +77,8 @@ class AlibabaProvider:
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        return ()
+    def offers(self, ability: str) -> bool:
+        return ability in _OFFERED
 
     @property
     def billed(self) -> bool:

@@ -122,7 +122,7 @@ class Steps:
         """Raise `OutOfRange` for fields of a job, which leaves these disks out, that the provider cannot carry out."""
         for field in JOB_FIELDS:
             is_wanted = bool(field.needs) and fields.get(field.name, field.default) != field.default
-            if is_wanted and field.needs not in self._provider.features:
+            if is_wanted and not self._provider.offers(field.needs):
                 raise OutOfRange(
                     field.name,
                     f"this provider has no {field.needs}: leave it at {field.default}{NEEDS.get(field.needs, '')}",
