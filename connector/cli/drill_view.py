@@ -56,11 +56,15 @@ def _place(change: Mapping[str, Any]) -> tuple[str, str, str]:
 def boot_lines(boot: Mapping[str, Any]) -> list[str]:
     """How far a start came."""
     verb = "boots" if boot["boots"] else "does not boot"
-    lines = [f"{verb}: {boot['outcome']} after {boot['seconds']:.0f} s ({boot['accelerator']})"]
+    lines = [f"{verb}: {boot['outcome']} after {boot['seconds']:.0f} s ({_how(boot)})"]
     lines += [f"  {name:8} {boot[name]}" for name in ("host", "kernel", "address") if boot.get(name)]
     lines += [f"  failed   {unit}" for unit in boot.get("failed_units") or ()]
     lines += [f"  kept     {boot[name]}" for name in ("console", "screen") if boot.get(name)]
     return [visible_line(line) for line in lines]
+
+
+def _how(boot: Mapping[str, Any]) -> str:
+    return f"{boot['accelerator']}, secure boot" if boot.get("secure_boot") else str(boot["accelerator"])
 
 
 def visible_line(line: str) -> str:

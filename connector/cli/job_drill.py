@@ -77,7 +77,7 @@ def drill(
         drill_remote.tell(client, drill_remote.asked(client, job, **options), report, as_json)
         return
     described = machine_image.read([location])
-    require_tools(described.machine.firmware)
+    require_tools(described.machine.firmware, secure_boot=described.machine.secure_boot)
     hardware = hardware_of(described, None, 1)
     guest = guest_image(described, network or str(job.get("Conversion") or "none"), new_macs)
     tell_drill(guest, hardware, pattern, timeout, report, as_json)

@@ -155,7 +155,7 @@ def run(image: tuple[Path, ...], firmware: str | None, memory: int | None, cpus:
     connector machine run images/web-01
     """
     hardware = _hardware(image, firmware, memory, cpus)
-    require_tools(hardware.firmware)
+    require_tools(hardware.firmware, secure_boot=hardware.secure_boot)
     with checks.scratch_directory() as directory:
         files = RunDirectory(directory)
         order = command(hardware, files, copies(hardware, files), accelerator())

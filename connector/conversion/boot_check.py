@@ -54,6 +54,7 @@ class BootReport:
     outcome: BootOutcome
     seconds: float
     accelerator: str
+    secure_boot: bool = False
     kernel: str = ""
     host: str = ""
     address: str = ""
@@ -72,6 +73,7 @@ class BootReport:
             "outcome": str(self.outcome),
             "seconds": round(self.seconds, 1),
             "accelerator": self.accelerator,
+            "secure_boot": self.secure_boot,
             "kernel": self.kernel,
             "host": self.host,
             "address": self.address,
@@ -99,7 +101,7 @@ def boot_check(
     Raises BadInput without the tools, TargetFailed when QEMU fails, BootFailed when the guest writes without end, and
     Interrupted after `halt`.
     """
-    require_tools(hardware.firmware)
+    require_tools(hardware.firmware, secure_boot=hardware.secure_boot)
     halt = halt or Event()
 
     def start(accel: str) -> BootReport:
@@ -238,6 +240,7 @@ class _Watch:
             outcome,
             seconds,
             self._accel,
+            self._hardware.secure_boot,
             kernel=console.kernel,
             host=console.host or sign.host,
             address=sign.address,

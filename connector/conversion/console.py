@@ -73,7 +73,8 @@ _SIGNS: Final = {outcome: re.compile("|".join(patterns)) for outcome, patterns i
 
 #: What explains a failure: the last of these is shown with it. No pattern begins with a repetition: a guest chooses the text.
 _REASONS: Final = re.compile(
-    r"(?:Kernel panic - not syncing|ALERT! |error: |BdsDxe: failed to |Failed to mount |mount: ).*"
+    r"(?:Kernel panic - not syncing|ALERT! |error: |Failed to mount |mount: ).*"
+    r"|BdsDxe: failed to (?!\w+ \w+ \"EFI Internal Shell\").*"
     r"|VFS: (?:Cannot open|Unable to mount).*"
     r"|(?:/dev/|UUID=)\S{1,200} does not exist|\S{1,40}: bad geometry.*"
 )

@@ -34,7 +34,7 @@ def serve(request: Mapping[str, Any], report: Report) -> None:
     machine = machine_files.read(directory)
     if machine is None:
         raise BadInput(f"has no {machine_files.NAME}", on=str(directory))
-    require_tools(machine.firmware)
+    require_tools(machine.firmware, secure_boot=machine.secure_boot)
     disks = tuple(BootDisk(directory / disk.file, disk.format) for disk in machine.disks)
     image = conversion.guest_image(
         machine, disks, str(request["network"]), keeps_macs=not request["new_macs"]

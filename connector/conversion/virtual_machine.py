@@ -33,7 +33,19 @@ _FIRMWARE: Final = (
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
+#: The same with the keys that signed boot loaders are checked with.
+_SECURE_FIRMWARE: Final = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.ms.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
+)
 _PLATFORM: Final = ("-machine", "q35", "-cpu", "max")
+#: Only the firmware may write its variables, in the processor's system management mode: a guest must not switch the checks off.
+_SECURE_PLATFORM: Final = (
+    *("-machine", "q35,smm=on", "-cpu", "max"),
+    *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+    *("-global", "ICH9-LPC.disable_s3=1"),
+)
 _KVM, _KERNELS = Path("/dev/kvm"), Path("/boot")
 #: Seconds in which each says its first word, if KVM works.
 _FIRMWARE_TRIAL, _KERNEL_TRIAL = 5.0, 15.0
@@ -53,13 +65,17 @@ class BootDisk:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the machine has. `memory` in bytes. The first disk is the one to start from; `macs`: one network card for each."""
+    """What the machine has. `memory` in bytes. The first disk is the one to start from; `macs`: one network card for each.
+
+    `secure_boot`: with "efi", its firmware starts signed boot loaders only.
+    """
 
     disks: tuple[BootDisk, ...]
     firmware: str = "bios"  # or "efi"
     memory: int = 1024 * MIB
     cpus: int = 1
     macs: tuple[str, ...] = ("52:54:00:12:34:56",)
+    secure_boot: bool = False
 
 
 def hardware_for(
@@ -68,7 +84,8 @@ def hardware_for(
     """The machine to start for an image. `memory`: bytes; None: as the source had, within bounds."""
     macs = tuple(card.mac for card in machine.cards) or Hardware(disks).macs
     size = memory or min(max(machine.memory, _LEAST_MEMORY), _MOST_MEMORY)
-    return Hardware(disks, machine.firmware, size, cpus, macs)
+    secure_boot = machine.firmware == "efi" and machine.secure_boot
+    return Hardware(disks, machine.firmware, size, cpus, macs, secure_boot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +104,13 @@ class RunDirectory:
         return self.directory / "network.pcap"
 
 
-def require_tools(firmware: str) -> None:
+def require_tools(firmware: str, *, secure_boot: bool = False) -> None:
     """Raises BadInput when this computer lacks what a start needs."""
     missing = [tool for tool in (QEMU, "qemu-img", "setpriv") if shutil.which(tool) is None]
     if missing:
         raise BadInput(f"{', '.join(missing)} is not installed", on="boot check", remedy=_INSTALL)
     if firmware == "efi":
-        _efi()
+        _efi(secure_boot=secure_boot)
 
 
 @cache
@@ -162,7 +179,8 @@ def copies(hardware: Hardware, files: RunDirectory) -> list[Path]:
 
 def command(hardware: Hardware, files: RunDirectory, overlays: Sequence[Path], accel: str) -> list[str]:
     """QEMU's arguments. `overlays`: one for each disk, in their order."""
-    order = [QEMU, "-name", "boot-check", *_PLATFORM, "-accel", accel]
+    platform = _SECURE_PLATFORM if hardware.secure_boot else _PLATFORM
+    order = [QEMU, "-name", "boot-check", *platform, "-accel", accel]
     order += [
         "-m",
         f"{max(hardware.memory // MIB, 128)}M",
@@ -189,7 +207,7 @@ def command(hardware: Hardware, files: RunDirectory, overlays: Sequence[Path], a
         ]
     if hardware.macs:
         order += ["-object", f"filter-dump,id=trace,netdev=net0,file={_escaped(files.trace)}"]
-    return order + _firmware(hardware.firmware, files)
+    return order + _firmware(hardware, files)
 
 
 class VirtualMachine:
@@ -309,12 +327,12 @@ def _qemu_img(*words: str, on: Path) -> str:
     return answer.text
 
 
-def _firmware(firmware: str, files: RunDirectory) -> list[str]:
-    if firmware != "efi":
+def _firmware(hardware: Hardware, files: RunDirectory) -> list[str]:
+    if hardware.firmware != "efi":
         port = files.directory / "serial-port"
         port.write_bytes(_SERIAL_PORT)
         return ["-fw_cfg", f"name=etc/sercon-port,file={_escaped(port)}"]
-    code, variables = _efi()
+    code, variables = _efi(secure_boot=hardware.secure_boot)
     own = files.directory / "variables.fd"
     shutil.copyfile(variables, own)
     return [
@@ -323,12 +341,13 @@ def _firmware(firmware: str, files: RunDirectory) -> list[str]:
     ]
 
 
-def _efi() -> tuple[str, str]:
+def _efi(*, secure_boot: bool) -> tuple[str, str]:
     """The files of a firmware for EFI. Raises BadInput."""
-    for code, variables in _FIRMWARE:
+    for code, variables in _SECURE_FIRMWARE if secure_boot else _FIRMWARE:
         if Path(code).exists() and Path(variables).exists():
             return code, variables
-    raise BadInput("no firmware for EFI is installed", on="boot check", remedy=_INSTALL)
+    what = "EFI with secure boot" if secure_boot else "EFI"
+    raise BadInput(f"no firmware for {what} is installed", on="boot check", remedy=_INSTALL)
 
 
 def _escaped(path: Path) -> str:

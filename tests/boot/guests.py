@@ -6,7 +6,7 @@ import os
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ PACKAGES: Final = (
     *("linux-image-amd64", "systemd-sysv", "udev", "initramfs-tools", "kmod"),
     *("grub-pc-bin", "grub-efi-amd64-bin", "ifupdown", "iproute2", "isc-dhcp-client"),
     *("lvm2", "xfsprogs", "btrfs-progs", "netplan.io", "network-manager"),
+    *("shim-signed", "grub-efi-amd64-signed"),
 )
 VOLUME: Final = "/dev/mapper/guest-root"  # the root of a guest with LVM
 STATIC: Final = "10.0.2.50"
@@ -82,6 +83,7 @@ line="GUEST-UP kernel=$(uname -r) root=$(findmnt -no SOURCE /) failed=$(systemct
 # The login prompt hangs the terminal up when it appears, and what was being written is lost. So it is said again.
 for again in $(seq 10); do
     printf '\\n%s\\n' "$line" > /dev/ttyS0
+    printf 'SECURE-BOOT %s\\n' $(od -An -t u1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null) > /dev/ttyS0
     sleep 3
 done
 """
@@ -104,6 +106,7 @@ class Guest:
     network: str = "ifupdown"  # or another of _NETWORKS
     is_static: bool = False
     is_removable: bool = True  # EFI: the boot loader is where a new firmware looks for it
+    is_signed: bool = False  # EFI: shim and GRUB as Debian signed them
 
 
 def base(directory: Path) -> Path:
@@ -283,7 +286,13 @@ def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
         "configfile",
         "linux",
     )
-    if guest.firmware == "bios":
+    if guest.is_signed:
+        folder = "BOOT" if guest.is_removable else "debian"
+        shim = root / "usr/lib/shim/shimx64.efi.signed"
+        grub = root / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+        starter = "BOOTX64.EFI" if guest.is_removable else "shimx64.efi"
+        _efi(disk, {f"{folder}/{starter}": shim, f"{folder}/grubx64.efi": grub}, "debian")
+    elif guest.firmware == "bios":
         _image(
             root,
             "i386-pc",
@@ -302,7 +311,9 @@ def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
             "boot.efi",
             ("fat", "terminal", *modules),
         )
-        _efi(disk, root / "tmp/boot.efi", guest.is_removable)
+        folder = _efi_folder(guest.is_removable)
+        loader = "BOOTX64.EFI" if guest.is_removable else "grubx64.EFI"
+        _efi(disk, {f"{folder}/{loader}": root / "tmp/boot.efi"}, folder)
 
 
 def _image(root: Path, kind: str, prefix: str, name: str, modules: Sequence[str]) -> None:
@@ -324,8 +335,8 @@ def _efi_folder(is_removable: bool) -> str:
     return "BOOT" if is_removable else "debian"
 
 
-def _efi(disk: Path, loader: Path, is_removable: bool) -> None:
-    folder = f"::EFI/{_efi_folder(is_removable)}"
+def _efi(disk: Path, loaders: Mapping[str, Path], home: str) -> None:
+    """An EFI system partition with these files below EFI, and GRUB's first configuration in the folder `home`."""
     esp, configuration = disk.with_suffix(".esp"), disk.with_suffix(".cfg")
     esp.write_bytes(b"")
     os.truncate(esp, 32 * MIB)
@@ -334,9 +345,11 @@ def _efi(disk: Path, loader: Path, is_removable: bool) -> None:
         "configfile ($root)/boot/grub/grub.cfg\n"
     )
     _run("mkfs.vfat", "-F", "16", "-i", _ESP_ID, str(esp), stdout=subprocess.DEVNULL)
-    _run("mmd", "-i", str(esp), "::EFI", folder)
-    _run("mcopy", "-i", str(esp), str(loader), f"{folder}/{'BOOTX64' if is_removable else 'grubx64'}.EFI")
-    _run("mcopy", "-i", str(esp), str(configuration), f"{folder}/grub.cfg")
+    folders = sorted({home, *(name.partition("/")[0] for name in loaders)})
+    _run("mmd", "-i", str(esp), "::EFI", *(f"::EFI/{folder}" for folder in folders))
+    for name, loader in loaders.items():
+        _run("mcopy", "-i", str(esp), str(loader), f"::EFI/{name}")
+    _run("mcopy", "-i", str(esp), str(configuration), f"::EFI/{home}/grub.cfg")
     _place(disk, esp, _ESP)
 
 

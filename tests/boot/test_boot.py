@@ -88,6 +88,19 @@ def test_a_guest_without_a_serial_console_is_seen_by_its_network(start: Start) -
     assert report.screen is not None
 
 
+def test_secure_boot_starts_what_is_signed_and_nothing_else(root: Path, tmp_path: Path) -> None:
+    """The guest itself says that its firmware checks."""
+    disk = guests.build(root, Guest("efi", is_signed=True), tmp_path / "signed.raw")
+    hardware = Hardware((BootDisk(disk, "raw"),), "efi", secure_boot=True)
+    report = boot_check(hardware, marker=re.compile("^SECURE-BOOT 1$"), patience=PATIENCE)
+    assert (report.outcome, report.secure_boot) == (BootOutcome.MARKER, True), report
+    disk.unlink()
+    disk = guests.build(root, Guest("efi"), tmp_path / "unsigned.raw")
+    report = boot_check(Hardware((BootDisk(disk, "raw"),), "efi", secure_boot=True), patience=PATIENCE)
+    assert report.outcome is BootOutcome.NOT_BOOTABLE, report
+    assert "Access Denied" in report.reason
+
+
 def test_the_other_firmware_finds_nothing(root: Path, tmp_path: Path) -> None:
     disk = guests.build(root, Guest("bios"), tmp_path / "disk.raw")
     report = boot_check(Hardware((BootDisk(disk, "raw"),), "efi"), patience=PATIENCE)

@@ -14,16 +14,18 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from connector.cloud.machine_files import MachineDescription
 from connector.conversion import boot_check as checks
 from connector.conversion import virtual_machine
 from connector.conversion.boot_check import BootReport, boot_check
 from connector.conversion.console import BootOutcome
-from connector.conversion.virtual_machine import BootDisk, Hardware, VirtualMachine
+from connector.conversion.virtual_machine import BootDisk, Hardware, VirtualMachine, hardware_for
 from connector.errors import BootFailed, Interrupted, TargetFailed
 from tests import processes
 from tests.conversion.boot_sectors import FOREVER, POWER_OFF, saying
@@ -71,6 +73,18 @@ def test_a_disk_without_a_system(tmp_path: Path, firmware: str) -> None:
     disk = tmp_path / "empty"
     disk.write_bytes(bytes(1 << 20))
     assert start(disk, firmware).outcome is BootOutcome.NOT_BOOTABLE
+
+
+def test_a_machine_with_secure_boot_gets_a_firmware_that_checks(tmp_path: Path) -> None:
+    disk = tmp_path / "empty"
+    disk.write_bytes(bytes(1 << 20))
+    described = MachineDescription("m", (), "efi", secure_boot=True, memory=512 << 20)
+    hardware = hardware_for(described, (BootDisk(disk, "raw"),))
+    report = boot_check(hardware, patience=PATIENCE)
+    assert (report.outcome, report.secure_boot) == (BootOutcome.NOT_BOOTABLE, True)
+    assert report.to_json()["secure_boot"] is True
+    bios = hardware_for(replace(described, firmware="bios"), (BootDisk(disk, "raw"),))
+    assert not bios.secure_boot  # without EFI there is none, whatever was noted
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
