@@ -54,8 +54,8 @@ def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., 
     return add
 
 
-#: Fields that other options of `connector migrate` set: `--incremental` and `--cutover`, and a `--format` that knows `auto`.
-_IMPLIED: Final = ("OnDemand", "ImageFormat")
+#: Fields that other options of `connector migrate` set, and one that its jobs cannot have: they make images.
+_IMPLIED: Final = ("OnDemand", "ImageFormat", "StopTargetInstance")
 #: Our own fields that may change before each run: `connector migrate` has options for them.
 OF_MIGRATIONS: Final = tuple(
     field

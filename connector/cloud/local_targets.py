@@ -50,6 +50,10 @@ class LocalTargets:
         self._root = root / "machines"
         self._lock = threading.Lock()  # one machine is changed at a time
 
+    @property
+    def stops(self) -> bool:
+        return False
+
     def find(self, instance: str) -> TargetInstance | None:
         if not _is_plain(instance):
             return None
@@ -71,52 +75,59 @@ class LocalTargets:
     def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
         place = _Places(self._root, replacement.instance, replacement.token)
         with self._lock, _translated(place.machine):
-            if not place.machine.exists() and (place.making / _RECORD).exists():
-                files.move(place.making, place.machine)
+            place.finish()
             record = _record(place.machine)
             if record != _written(replacement):
-                self._require(replacement)
+                self._require(replacement, place, record)
                 self._make(replacement, place)
+                _require_closed(place.machine, replacement.instance)  # the copy may have taken hours
                 was_ours = record.get("token") == replacement.token
-                files.move(place.machine, _emptied(place.gone) if was_ours else place.former)
+                files.move(place.machine, place.gone if was_ours else place.former)
                 files.move(place.making, place.machine)
             _emptied(place.gone)
         return [str(place.former)] if place.former.exists() else []
 
-    def _require(self, replacement: DiskReplacement) -> None:
-        """Raise BadInput or TargetFailed unless the machine is as it was when the job was made, and does not run."""
+    def _require(self, replacement: DiskReplacement, place: _Places, record: dict[str, str]) -> None:
+        """Raise BadInput or TargetFailed unless the machine is as it was when the job was made, is stopped and free."""
         target = self.find(replacement.instance)
         if target is None:
             raise _unknown(replacement.instance)
-        image = self._image(replacement)
-        require_fitting(target, replacement.capacities, image.guest_id, image.architecture, stop=True)
-        if target.running:
-            raise _runs(target.id)
-
-    def _image(self, replacement: DiskReplacement) -> MachineDescription:
-        location = Path(replacement.image)
-        description = machine_files.read(location)
-        if description is None:
-            raise TargetFailed("the image has no description", on=str(location), remedy="start the job again")
-        return description
+        image = _image(replacement)
+        capacities = [disk.capacity for disk in image.disks]
+        wanted = [max(pair) for pair in zip(replacement.capacities, capacities, strict=False)]
+        wanted += capacities[len(wanted) :]
+        require_fitting(target, wanted, image.guest_id, image.architecture, stop=True)
+        _require_closed(place.machine, replacement.instance)
+        others = [name for name in place.kept() if name != place.former.name]
+        if others or (place.former.exists() and record.get("token") != replacement.token):
+            raise TargetFailed(
+                f"former disks of it are kept already ({(others or [place.former.name])[0]})",
+                on=f"target instance {replacement.instance}",
+                remedy="put them back or let them go: `connector job former-disks`",
+            )
 
     def _make(self, replacement: DiskReplacement, place: _Places) -> None:
         """Make the machine anew in `place.making`, with the image on its disks."""
         _emptied(place.making).mkdir()
-        image, machine = self._image(replacement), machine_files.read(place.machine)
+        image, machine = _image(replacement), machine_files.read(place.machine)
         if machine is None:
             raise _unknown(replacement.instance)
         for source, disk in zip(image.disks, machine.disks, strict=False):
             _copy(Path(replacement.image) / source.file, source, place.making / disk.file, disk)
-        known = {disk.file for disk in machine.disks[: len(image.disks)]}
-        for file in place.machine.iterdir():
-            if file.is_file() and file.name not in known | {machine_files.NAME, machine_files.LIBVIRT}:
-                os.link(file, place.making / file.name)
         described = replace(
             machine, firmware=image.firmware, secure_boot=image.secure_boot, guest_id=image.guest_id
         )
+        ours = machine_files.files(machine, place.machine)
+        unreplaced = {disk.file for disk in machine.disks[len(image.disks) :]}
+        replaced = {disk.file for disk in machine.disks} - unreplaced
+        for path in place.machine.iterdir():
+            is_ours = path.name in ours and path.read_bytes() == ours[path.name]  # written again below
+            if is_ours or path.name in replaced | {machine_files.NAME, _RECORD}:
+                continue
+            _carry(path, place.making / path.name, shared=path.name in unreplaced)
         for name, content in machine_files.files(described, place.machine).items():
-            files.replace(place.making / name, content)
+            if not (place.making / name).exists():
+                files.replace(place.making / name, content)
         files.replace(place.making / _RECORD, json.dumps(_written(replacement)).encode())
         files.sync(place.making)
 
@@ -124,37 +135,36 @@ class LocalTargets:
         place = _Places(self._root, instance, token)
         with self._lock, _translated(place.machine):
             _emptied(place.gone)
-            if place.machine.exists() and _record(place.machine).get("token") != token:
-                if place.former.exists():
+            token_of = _record(place.machine).get("token", "")
+            if place.machine.exists() and not place.former.exists():
+                if token_of == token:
                     raise TargetFailed(
-                        "another job has replaced the disks of this target instance since",
-                        on=instance,
-                        remedy="put that job's former disks back first",
+                        "its former disks are gone", on=instance, remedy="restore it from your own backup"
                     )
                 _emptied(place.making)
                 return
             if not place.former.exists():
-                raise TargetFailed(
-                    "its former disks are gone", on=instance, remedy="restore it from your own backup"
-                )
+                raise _unknown(instance)
             if place.machine.exists():
-                self._require_stopped(instance)
+                _require_closed(place.machine, instance)
                 files.move(place.machine, place.gone)
             files.move(place.former, place.machine)
             _emptied(place.gone)
             _emptied(place.making)
 
-    def _require_stopped(self, instance: str) -> None:
-        target = self.find(instance)
-        if target is not None and target.running:
-            raise _runs(instance)
-
     def release_former(self, token: str, instance: str) -> None:
         place = _Places(self._root, instance, token)
         with self._lock, _translated(place.former):
+            place.finish()
+            if not place.machine.exists() and place.former.exists():
+                files.move(place.former, place.machine)  # nothing was put in its place
             if place.former.exists():
-                files.move(place.former, _emptied(place.gone))
+                _require_closed(place.former, instance)
+                (place.machine / _RECORD).unlink(missing_ok=True)  # from now on the machine is nobody's
+                files.sync(place.machine)
+                files.move(place.former, place.gone)
             _emptied(place.gone)
+            _emptied(place.making)
 
 
 class _Places:
@@ -163,10 +173,32 @@ class _Places:
     def __init__(self, root: Path, instance: str, token: str) -> None:
         if not _is_plain(instance):
             raise _unknown(instance)
+        self._root, self._instance = root, instance
         self.machine = root / instance
         self.making, self.former, self.gone = (
             root / f".{instance}.{token}.{word}" for word in ("making", "former", "gone")
         )
+
+    def kept(self) -> list[str]:
+        """The names of all directories with former disks of this machine, whichever job keeps them."""
+        prefix, ending = f".{self._instance}.", ".former"
+        return [
+            path.name
+            for path in sorted(self._root.glob(".*.former"))
+            if path.name.startswith(prefix) and "." not in path.name[len(prefix) : -len(ending)]
+        ]
+
+    def finish(self) -> None:
+        """Do what a killed process has begun: a complete new machine takes the place that was made for it."""
+        if not self.machine.exists() and (self.making / _RECORD).exists():
+            files.move(self.making, self.machine)
+        _emptied(self.gone)
+
+
+def _require_closed(directory: Path, instance: str) -> None:
+    """Raise TargetFailed while a program has a disk in this directory open for writing."""
+    if any(_is_written(path) for path in sorted(directory.iterdir()) if path.is_file()):
+        raise _runs(instance)
 
 
 def _is_written(disk: Path) -> bool:
@@ -184,10 +216,21 @@ def _is_written(disk: Path) -> bool:
     return bool(held[0] != fcntl.F_UNLCK)
 
 
+def _carry(path: Path, target: Path, *, shared: bool) -> None:
+    """Take a file or a directory of the machine along. `shared`: a disk that stays as it is, for both, as a cloud's does."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.copytree(path, target, symlinks=True, copy_function=os.link)
+    elif shared:
+        os.link(path, target)
+    else:
+        shutil.copy2(path, target, follow_symlinks=False)
+
+
 def _copy(source: Path, image: ImageDisk, target: Path, disk: ImageDisk) -> None:
     """Write a disk with the image's bytes and the size of the machine's disk, and read both to compare them."""
     forms = ("-f", image.format), ("-O", disk.format)
     _demand(_qemu_img("convert", *forms[0], *forms[1], str(source), str(target)), target)
+    _require_room(target, disk)
     if disk.capacity > image.capacity:
         _demand(_qemu_img("resize", "-f", disk.format, str(target), str(disk.capacity)), target)
     compared = _qemu_img("compare", "-f", image.format, "-F", disk.format, str(source), str(target))
@@ -199,6 +242,18 @@ def _copy(source: Path, image: ImageDisk, target: Path, disk: ImageDisk) -> None
         )
     target.chmod(0o600)  # a guest's files are not for everybody here
     files.sync(target)
+
+
+def _require_room(target: Path, disk: ImageDisk) -> None:
+    answer = _qemu_img("info", "--output=json", "-f", disk.format, str(target))
+    _demand(answer, target)
+    size = int(json.loads(answer.text)["virtual-size"])
+    if size > disk.capacity:
+        raise TargetFailed(
+            f"the image's disk has {size} bytes, and this disk {disk.capacity}",
+            on=str(target),
+            remedy="choose a machine with larger disks",
+        )
 
 
 def _demand(answer: QemuImgAnswer, path: Path) -> None:
@@ -221,6 +276,13 @@ def _qemu_img(*words: str) -> QemuImgAnswer:
             on="the control plane's computer",
             remedy="install it (Debian package qemu-utils)",
         ) from missing
+
+
+def _image(replacement: DiskReplacement) -> MachineDescription:
+    description = machine_files.read(Path(replacement.image))
+    if description is None:
+        raise TargetFailed("the image has no description", on=replacement.image, remedy="start the job again")
+    return description
 
 
 def _written(replacement: DiskReplacement) -> dict[str, str]:
@@ -248,7 +310,7 @@ def _emptied(directory: Path) -> Path:
 
 
 def _is_plain(name: str) -> bool:
-    return bool(name) and not name.startswith(".") and not set(name) & {"/", "\0"}
+    return 0 < len(name.encode()) < 150 and not name.startswith(".") and not set(name) & {"/", "\0"}
 
 
 def _unknown(instance: str) -> BadInput:

@@ -19,7 +19,10 @@ LINUX: Final = "linux"
 
 @dataclass(frozen=True, slots=True)
 class TargetInstance:
-    """A machine as it is now. `disks`: bytes of each, the system disk first. `family`: windows, linux, or empty if unknown."""
+    """A machine as it is now. `disks`: bytes of each, the system disk first. `family`: windows, linux, or empty if unknown.
+
+    `architecture`: empty if it is not known.
+    """
 
     id: str
     name: str
@@ -50,6 +53,11 @@ class DiskReplacement:
 class TargetInstances(Protocol):
     """Machines of the user. Thread-safe. Raises BadInput for a machine that does not fit, TargetFailed (also TargetFull)."""
 
+    @property
+    def stops(self) -> bool:
+        """Whether it can stop a machine that runs."""
+        ...
+
     def find(self, instance: str) -> TargetInstance | None:
         """The machine with this id; None if there is none within reach of this provider."""
         ...
@@ -64,7 +72,7 @@ class TargetInstances(Protocol):
     def put_back(self, token: str, instance: str) -> None:
         """Give the machine its former disks again; what the job put there goes. The machine is left stopped.
 
-        Harmless if it is done. Raises TargetFailed when there are no former disks, or while the machine runs.
+        Harmless if nothing is kept. Raises TargetFailed while the machine runs, and when somebody else has changed its disks.
         """
         ...
 
@@ -108,7 +116,7 @@ def require_fitting(
             on=named,
             remedy=f"choose an instance that runs {own.capitalize()}, or TargetType Image",
         )
-    if (architecture == "arm64") != (target.architecture == "arm64"):
+    if target.architecture and (architecture == "arm64") != (target.architecture == "arm64"):
         raise BadInput(
             f"has the processor architecture {target.architecture}, and the source {architecture}",
             on=named,

@@ -75,6 +75,12 @@ def test_the_commands_of_the_user_guide_are_carried_out(
     assert len(commands) >= 5
     commands.remove("connector job rollback shop")  # there was no cutover: it is refused, and says so
     assert "rollback works after a cutover" in connector("job", "rollback", "shop", code=11).err
+    for command in [
+        command for command in commands if "former-disks" in command
+    ]:  # it has no target instance
+        commands.remove(command)
+        refused = connector(*shlex.split(command)[1:], code=3)
+        assert "has put no image onto a target instance" in refused.err
     with world(machines=2) as place:
         monkeypatch.setenv("CONNECTOR_VCENTER_URL", place.server.url)
         monkeypatch.setenv("CONNECTOR_VCENTER_THUMBPRINT", place.server.thumbprint)

@@ -28,7 +28,7 @@ def handed_over(cloud: Cloud) -> Callable[[], str]:
         store.resources.record(
             job, f"former-{job}", place="cloud", kind="former disk", reference="/former/app-01"
         )
-        store.hand_overs.end(job, HandOverState.DONE)
+        store.hand_overs.end(job, HandOverState.DONE, of=HandOverState.BEGUN)
         store.close()
         return name
 
@@ -71,7 +71,7 @@ def test_nothing_is_done_without_a_yes(
     assert question in refused.err
     assert "add --yes" in refused.err
     kept = connector("job", "delete", name, "--yes", code=None)
-    assert (kept.code != 0, "the former disks of target instance app-01 are kept" in kept.err) == (True, True)
+    assert (kept.code != 0, "the former disks of its target instance are kept" in kept.err) == (True, True)
     ended = connector("job", "former-disks", name, option, "--yes")
     assert outcome in ended.out
     assert "/former/app-01" not in ended.out

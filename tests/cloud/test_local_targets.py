@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,13 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from connector import files
 from connector.cloud import machine_files
 from connector.cloud.local_targets import LocalTargets
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
@@ -155,8 +157,7 @@ def test_the_former_disks_come_back_or_are_let_go(place: Place) -> None:
     for _ in range(2):
         place.targets.release_former("job-j", "app")
         assert (place.contents(), place.names()) == (REPLACED, {"app"})
-    with pytest.raises(TargetFailed, match="its former disks are gone"):
-        place.targets.put_back("job-j", "app")
+    place.targets.put_back("job-j", "app")  # nothing is kept: nothing is done
     assert place.contents() == REPLACED
 
 
@@ -170,14 +171,104 @@ def test_a_later_run_of_the_job_keeps_the_disks_from_before_the_job(place: Place
     assert (place.contents(), place.names()) == (OWN, {"app"})
 
 
-def test_another_job_has_to_be_put_back_first(place: Place) -> None:
+def test_another_job_has_to_wait_until_the_former_disks_are_gone(place: Place) -> None:
     place.targets.replace_disks(place.order())
+    with pytest.raises(TargetFailed, match=r"former disks of it are kept already \(.app.job-j.former\)"):
+        place.targets.replace_disks(place.order(token="job-k"))
+    assert (place.contents(), place.names()) == (REPLACED, {"app", ".app.job-j.former"})
+    place.targets.release_former("job-j", "app")
     place.targets.replace_disks(place.order(token="job-k"))
-    with pytest.raises(TargetFailed, match="another job has replaced"):
-        place.targets.put_back("job-j", "app")
     place.targets.put_back("job-k", "app")
+    assert (place.contents(), place.names()) == (REPLACED, {"app"})
+
+
+def test_after_a_release_the_machine_is_nobodys(place: Place) -> None:
+    """What was written since is the machine's own, also for another run of the same job."""
+    place.targets.replace_disks(place.order())
+    place.targets.release_former("job-j", "app")
+    (place.machine / "sda.raw").write_bytes(b"months of work".ljust(3 * MIB, b"\0"))
+    place.targets.replace_disks(place.order(run="r-2"))
     place.targets.put_back("job-j", "app")
-    assert (place.contents(), place.names()) == (OWN, {"app"})
+    assert place.contents()[0] == b"months of work"
+
+
+def test_a_machine_that_is_started_during_the_copy_keeps_its_disks(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = LocalTargets._make
+    with ExitStack() as running:
+
+        def started(targets: LocalTargets, *words: Any) -> None:
+            make(targets, *words)
+            running.enter_context(opened(place.machine / "sdb.qcow2", "qcow2"))
+
+        monkeypatch.setattr(LocalTargets, "_make", started)
+        with pytest.raises(TargetFailed, match="is running"):
+            place.targets.replace_disks(place.order())
+    assert place.contents() == OWN
+    assert place.targets.release_former("job-j", "app") is None
+    assert place.names() == {"app"}
+
+
+def test_former_disks_that_are_in_use_are_not_removed(place: Place) -> None:
+    (former,) = place.targets.replace_disks(place.order())
+    with opened(Path(former) / "sda.raw", "raw"), pytest.raises(TargetFailed, match="is running"):
+        place.targets.release_former("job-j", "app")
+    place.targets.put_back("job-j", "app")
+    assert place.contents() == OWN
+
+
+@pytest.mark.parametrize("ending", [".former", "app"])
+def test_a_move_that_fails_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    move = files.move
+
+    def broken(source: Path, target: Path) -> None:
+        if target.name.endswith(ending):
+            raise OSError(errno.EIO, "Input/output error")
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "move", broken)
+        with pytest.raises(TargetFailed, match="Input/output error"):
+            place.targets.replace_disks(place.order())
+    place.targets.release_former("job-j", "app")
+    assert place.names() == {"app"}
+    assert place.contents() == (OWN if ending == ".former" else REPLACED)
+
+
+def test_put_back_is_the_machine_as_it_was_with_all_of_its_files(place: Place) -> None:
+    (place.machine / "notes").mkdir()
+    (place.machine / "notes" / "a.txt").write_text("mine")
+    (place.machine / "machine.xml").write_text("<domain>my own</domain>")
+    place.targets.replace_disks(place.order())
+    assert (place.machine / "notes" / "a.txt").read_text() == "mine"
+    assert "my own" in (place.machine / "machine.xml").read_text()
+    (place.machine / "nvram.fd").write_bytes(b"of the new system")
+    place.targets.put_back("job-j", "app")
+    assert (place.machine / "nvram.fd").read_bytes() == b"variables"
+    assert (place.machine / "notes" / "a.txt").read_text() == "mine"
+
+
+def test_a_damaged_machine_of_the_job_can_be_put_back(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    (place.machine / "sdb.qcow2").unlink()
+    (place.machine / "machine.json").write_text("{")
+    place.targets.put_back("job-j", "app")
+    assert place.contents() == OWN
+
+
+def test_an_image_that_is_larger_than_it_says_is_refused(place: Place) -> None:
+    shutil.rmtree(place.image)
+    make(place.image, "web", ("2000.qcow2", "qcow2", 5 * MIB), ("2001.raw", "raw", 2 * MIB))
+    with pytest.raises(BadInput, match="its system disk has 3145728 bytes, and the source's 5242880"):
+        place.targets.replace_disks(place.order())
+    described = machine_files.read(place.image)
+    assert described is not None
+    smaller = replace(described, disks=(replace(described.disks[0], capacity=MIB), described.disks[1]))
+    (place.image / "machine.json").write_text(json.dumps(smaller.to_json()))
+    with pytest.raises(TargetFailed, match="the image's disk has 5242880 bytes, and this disk 3145728"):
+        place.targets.replace_disks(place.order())
+    assert place.contents() == OWN
 
 
 def test_a_machine_that_runs_is_left_alone(place: Place) -> None:

@@ -13,7 +13,7 @@ def job(console: Console) -> str:
     """A job whose image is on the disks of a machine."""
     made = console.house.job("web")
     console.house.store.hand_overs.begin(made, "app-01")
-    console.house.store.hand_overs.end(made, HandOverState.DONE)
+    console.house.store.hand_overs.end(made, HandOverState.DONE, of=HandOverState.BEGUN)
     return made
 
 
@@ -54,7 +54,9 @@ def test_they_are_put_back_or_let_go(
 
 def test_why_it_could_not_be_done_is_text_and_it_can_be_asked_for_again(console: Console, job: str) -> None:
     console.house.store.hand_overs.ask(job, HandOverState.PUTTING_BACK)
-    console.house.store.hand_overs.end(job, HandOverState.DONE, "<b>it runs</b>; stop it")
+    console.house.store.hand_overs.end(
+        job, HandOverState.DONE, "<b>it runs</b>; stop it", of=HandOverState.PUTTING_BACK
+    )
     page = console.job_page(job, Role.OPERATOR)
     assert "<b>it runs</b>; stop it" in page.page.one(id="resources").text
     assert {PUT_BACK, RELEASE} <= page.buttons().keys()

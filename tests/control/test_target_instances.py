@@ -20,8 +20,9 @@ from connector.control.domain.entities import HandOverState
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import OutOfRange, StateRefusal
 from connector.control.engine.target_instances import TargetInstanceMonitor
+from connector.control.store.provider_ledger import StoreLedger, instance_token, target_token
 from connector.errors import BadInput, TargetFailed
-from tests.control.house import Crash, House
+from tests.control.house import DAY, Crash, House
 from tests.waiting import eventually
 
 GIB = 1 << 30
@@ -38,6 +39,7 @@ class Machines:
         self.fails: Exception | None = None
         self.dies = False  # the control plane, when the disks are replaced
         self.orders: list[DiskReplacement] = []
+        self.stops = True
 
     def find(self, instance: str) -> TargetInstance | None:
         return self.machines.get(instance)
@@ -107,7 +109,7 @@ def test_r43_the_image_goes_onto_the_machine_and_its_former_disks_are_listed(
     house.service.start(made)
     house.run(made)
     assert house.status(made) == "Finished"
-    assert machines.disks == {"app": "job-j"}
+    assert machines.disks == {"app": "cloud:job-j"}
     (order,) = machines.orders
     assert (order.job_id, order.capacities, order.stop) == (made, (10 * GIB, 10 * GIB), False)
     assert former(house, made) == [("disk-app-0", False), ("disk-app-1", False)]
@@ -131,7 +133,7 @@ def test_a_control_plane_that_dies_at_any_step_does_it_once(
     machines.dies = False
     house.run(made)
     assert house.status(made) == "Finished"
-    assert machines.disks == {"app": "job-j"}
+    assert machines.disks == {"app": "cloud:job-j"}
     assert set(machines.former.values()) == {"own"}
     assert former(house, made) == [("disk-app-0", False), ("disk-app-1", False)]
 
@@ -194,7 +196,7 @@ def test_a_machine_that_was_started_meanwhile_keeps_its_disks_and_the_job_can_go
     house.run(made)
     assert house.status(made) == "Finished"
     assert len(house.cloud.images) == 1  # the image that went nowhere is gone
-    assert machines.disks == {"app": house.cloud.images[0]}
+    assert machines.disks == {"app": f"cloud:{house.cloud.images[0]}"}
 
 
 def test_a_target_that_fails_half_way_is_tried_again_and_the_disks_from_before_stay(
@@ -206,7 +208,7 @@ def test_a_target_that_fails_half_way_is_tried_again_and_the_disks_from_before_s
     house.run(made)
     assert house.status(made) == "InError"
     assert state(house, made) is HandOverState.BEGUN
-    with pytest.raises(StateRefusal, match="the former disks of target instance app are kept"):
+    with pytest.raises(StateRefusal, match="the former disks of its target instance are kept"):
         house.service.delete(made)
     machines.fails = None
     house.service.start(made)
@@ -236,7 +238,7 @@ def test_an_image_that_was_not_converted_as_the_job_wants_goes_nowhere(
     ("asked", "end", "disks"),
     [
         (HandOverState.PUTTING_BACK, HandOverState.PUT_BACK, "own"),
-        (HandOverState.RELEASING, HandOverState.RELEASED, "job-j"),
+        (HandOverState.RELEASING, HandOverState.RELEASED, "cloud:job-j"),
     ],
 )
 def test_the_former_disks_are_put_back_or_removed_when_somebody_asks(
@@ -245,7 +247,7 @@ def test_the_former_disks_are_put_back_or_removed_when_somebody_asks(
     made = job(house)
     house.service.start(made)
     house.run(made)
-    with pytest.raises(StateRefusal, match=r"the former disks .* are kept"):
+    with pytest.raises(StateRefusal, match="the former disks of its target instance are kept"):
         house.service.delete(made)
     machines.fails = TargetFailed("it runs", on="app", remedy="stop it", retryable=True)
     house.service.former_disks(made, asked)
@@ -289,6 +291,102 @@ def test_a_job_without_a_target_instance_has_no_former_disks(house: House, machi
     with pytest.raises(StateRefusal, match="has put no image onto a target instance"):
         house.service.former_disks(made, HandOverState.RELEASING)
     assert machines.orders == []
+
+
+@pytest.mark.parametrize("asked", [HandOverState.PUTTING_BACK, HandOverState.RELEASING])
+def test_a_run_and_a_request_about_its_former_disks_do_not_meet(
+    house: House, machines: Machines, asked: HandOverState
+) -> None:
+    made = half_done(house, machines)
+    house.service.former_disks(made, asked)
+    with pytest.raises(StateRefusal, match="are being put back or removed"):
+        house.service.start(made)
+    do(house)
+    house.service.start(made)
+    with pytest.raises(StateRefusal, match="the job is running"):
+        house.service.former_disks(made, asked)
+    house.run(made)
+    assert (house.status(made), state(house, made)) == ("Finished", HandOverState.DONE)
+
+
+def half_done(house: House, machines: Machines) -> str:
+    """A job in InError whose hand-over has begun."""
+    made = job(house)
+    house.service.start(made)
+    machines.fails = TargetFailed("half", on="app", remedy="try again", retryable=False)
+    house.run(made)
+    machines.fails = None
+    assert (house.status(made), state(house, made)) == ("InError", HandOverState.BEGUN)
+    return made
+
+
+def test_what_was_done_before_a_state_changed_is_not_recorded(house: House, machines: Machines) -> None:
+    made = half_done(house, machines)
+    house.store.hand_overs.end(made, HandOverState.PUT_BACK, of=HandOverState.PUTTING_BACK)
+    assert state(house, made) is HandOverState.BEGUN
+
+
+def test_no_way_leads_to_a_deleted_job_whose_former_disks_are_kept(house: House, machines: Machines) -> None:
+    made = half_done(house, machines)
+    with pytest.raises(StateRefusal, match="the former disks of its target instance are kept"):
+        house.service.delete_source(house.get(made).source_id, force=True)
+    for _ in range(4):
+        house.clock.advance(31 * DAY)
+        house.turn()
+        house.turn()
+    assert house.status(made) != "Deleted"
+    assert made in [row.id for row in house.store.jobs.all()]
+
+
+def test_two_jobs_do_not_have_one_machine(house: House, machines: Machines) -> None:
+    first = job(house)
+    with pytest.raises(OutOfRange, match=rf"app: the job job-j \({first}\) goes onto it"):
+        job(house, "k")
+    house.service.start(first)
+    house.run(first)
+    with pytest.raises(OutOfRange, match=rf"app: the job job-j \({first}\) keeps its former disks"):
+        job(house, "k")
+    house.service.former_disks(first, HandOverState.RELEASING)
+    do(house)
+    job(house, "k")
+
+
+def test_a_machine_that_was_put_back_is_looked_at_again(house: House, machines: Machines) -> None:
+    made = half_done(house, machines)
+    house.service.former_disks(made, HandOverState.PUTTING_BACK)
+    do(house)
+    machines.machines["app"] = replace(APP, running=True)
+    with pytest.raises(OutOfRange, match="is running"):
+        house.service.start(made)
+
+
+def test_other_fields_change_whatever_became_of_the_machine(house: House, machines: Machines) -> None:
+    made = job(house)
+    machines.machines.clear()
+    house.service.modify(made, {"BootCheck": True})
+    with pytest.raises(OutOfRange, match="app does not exist"):
+        house.service.modify(made, {"StopTargetInstance": True})
+
+
+def test_a_provider_that_stops_no_machine_says_so_when_the_job_is_made(
+    house: House, machines: Machines
+) -> None:
+    machines.stops = False
+    with pytest.raises(OutOfRange, match="this provider stops no machine") as refused:
+        job(house, StopTargetInstance=True)
+    assert refused.value.code == "InvalidParameter.StopTargetInstance"
+
+
+def test_the_machine_has_a_token_of_its_own(house: House, machines: Machines) -> None:
+    """What an intermediate instance's token names goes with that instance."""
+    made = job(house)
+    house.service.start(made)
+    house.run(made)
+    assert machines.orders[0].token == target_token(made) != instance_token(made)
+    ledger = StoreLedger(house.store.resources)
+    ledger.intend(target_token(made), "former disk", f"{target_token(made)}/former/1/1")
+    assert [entry.kind for entry in ledger.entries(target_token(made))] == ["former disk"]
+    assert all(entry.kind != "former disk" for entry in ledger.entries(instance_token(made)))
 
 
 def test_what_fits() -> None:

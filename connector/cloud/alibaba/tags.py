@@ -11,6 +11,11 @@ DISK: Final = "connector-disk"  # the source disk's key
 RUN: Final = "connector-run"
 NET: Final = "connector-net"  # how the instance is reached: VPC or INTERNET
 TARGET: Final = "connector-target"  # the job's token, on what is made of and for a target instance
+INSTANCE: Final = "connector-instance"  # the target instance, on the snapshot of its former system disk
+OWN: Final = "connector-own-image"  # the image that the former system disk was made of, there too
+PUT: Final = "connector-put-image"  # the image that replaces it
+BACK: Final = "connector-back-image"  # the image by which the former system disk comes back
+BOOT: Final = "connector-boot"  # architecture, boot mode and platform of the former system disk
 IMAGE: Final = "connector-image"  # the image's name, on its snapshots
 
 VPC: Final = "vpc"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.market import GIB
-from connector.cloud.alibaba.target_disks import TargetDisks, TargetLists
+from connector.cloud.alibaba.target_calls import TargetCalls, TargetLists
+from connector.cloud.alibaba.target_disks import TargetDisks
 from connector.cloud.provider import ProviderLedger
 from connector.cloud.target_instance import LINUX, WINDOWS, DiskReplacement, TargetInstance
 
@@ -21,18 +23,23 @@ class CloudTargets:
         self._lists = TargetLists(api)
         self._lock = threading.Lock()  # one machine is changed at a time
 
+    @property
+    def stops(self) -> bool:
+        return True
+
     def find(self, instance: str) -> TargetInstance | None:
         row = self._lists.instance(instance)
         if row is None:
             return None
         image = next(self._lists.images(ImageId=str(row.get("ImageId"))), {})
+        known = tags.read(row).get(tags.BOOT, "")
         return TargetInstance(
             id=instance,
             name=str(row.get("InstanceName") or ""),
             running=row.get("Status") != "Stopped",
             family=_family(row),
             disks=tuple(int(disk["Size"]) * GIB for disk in self._lists.attached(instance)),
-            architecture=str(image.get("Architecture") or "x86_64"),
+            architecture=str(image.get("Architecture") or known.partition("|")[0]),
         )
 
     def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
@@ -48,7 +55,7 @@ class CloudTargets:
             self._disks(token, instance).release()
 
     def _disks(self, token: str, instance: str) -> TargetDisks:
-        return TargetDisks(self._api, self._lists, self._ledger, token, instance)
+        return TargetDisks(TargetCalls(self._api, self._lists, self._ledger, token, instance))
 
 
 def _family(row: Json) -> str:

@@ -133,8 +133,6 @@ class Steps:
             raise OutOfRange(definition.parameter(refused.on), refused.what) from refused
         if image_format.FIELD in fields:
             image_format.require_fitting(fields[image_format.FIELD], source, left_out)
-        capacities = [disk.capacity for disk in source.disks if disk.key not in left_out]
-        self.target_instances.check(fields, source, capacities, running=False)
 
     def plan(self, run_id: str) -> int:
         """The number of passes of the run."""

@@ -24,11 +24,12 @@ from connector.control.domain.entities import HandOver, HandOverState, Job, Sour
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
 from connector.control.store import Store
-from connector.control.store.provider_ledger import instance_token
+from connector.control.store.provider_ledger import target_token
 from connector.errors import BadInput, ConnectorError, TargetFailed
 
 _LOG: Final = logging.getLogger(__name__)
 TARGET: Final = "TargetInstance"
+TARGET_FIELDS: Final = frozenset({"TargetType", "InstanceId", "StopTargetInstance"})
 _DONE: Final = {
     HandOverState.PUTTING_BACK: HandOverState.PUT_BACK,
     HandOverState.RELEASING: HandOverState.RELEASED,
@@ -43,11 +44,18 @@ class TargetInstanceSteps:
         self._targets = targets
 
     def check(
-        self, fields: Mapping[str, Any], source: Source, capacities: Sequence[int], *, running: bool
+        self,
+        fields: Mapping[str, Any],
+        source: Source,
+        capacities: Sequence[int],
+        job_id: str = "",
+        *,
+        running: bool,
     ) -> None:
-        """Raise `OutOfRange` for a target instance that does not fit the source. `running`: also one that runs.
+        """Raise `OutOfRange` for a target instance that does not fit the source. `running`: also for one that runs.
 
-        R45 and R46: a machine of another account or region is not within reach, so it does not exist here.
+        `job_id`: the job, if there is one already. R45 and R46: a machine of another account or region is not within reach, so
+        it does not exist here.
         """
         if fields.get("TargetType") != TARGET:
             return
@@ -58,18 +66,48 @@ class TargetInstanceSteps:
                 remedy="use TargetType Image",
             )
         instance, guest = str(fields.get("InstanceId", "")), str(source.facts.get("guest_id", ""))
-        target = self._targets.find(instance)
+        stop = bool(fields.get("StopTargetInstance", False))
+        if stop and not self._targets.stops:
+            raise OutOfRange(
+                "StopTargetInstance", "this provider stops no machine: stop it before the job starts"
+            )
+        self._must_be_free(instance, job_id)
+        try:
+            target = self._targets.find(instance)
+            if target is not None:
+                architecture = definition.architecture(guest)
+                require_fitting(target, capacities, guest, architecture, stop=stop or not running)
+        except BadInput as refused:
+            raise OutOfRange("InstanceId", f"{instance}: {refused.what}; {refused.remedy}") from refused
         if target is None:
             raise OutOfRange(
                 "InstanceId",
                 f"{instance} does not exist in the account and the region of this control plane;"
                 " the account of the instance makes the job, at a control plane of its region",
             )
-        stop = bool(fields.get("StopTargetInstance", False)) or not running
-        try:
-            require_fitting(target, capacities, guest, definition.architecture(guest), stop=stop)
-        except BadInput as refused:
-            raise OutOfRange("InstanceId", f"{refused.what}; {refused.remedy}") from refused
+
+    def check_start(self, job: Job, source: Source, changes: Mapping[str, Any]) -> None:
+        """Raise `OutOfRange` for a target instance that cannot be used now. One that has disks of the job can."""
+        hand_over = self._store.hand_overs.of([job.id]).get(job.id)
+        if hand_over is None or not hand_over.state.keeps_former:
+            capacities = [disk.capacity for disk in source.disks if disk.key not in job.left_out]
+            self.check({**job.definition, **changes}, source, capacities, job.id, running=True)
+
+    def _must_be_free(self, instance: str, job_id: str) -> None:
+        """Raise `OutOfRange` while another job has this machine, or keeps former disks of it."""
+        alive = [
+            job
+            for job in self._store.jobs.all()
+            if job.id != job_id
+            and job.definition.get("TargetType") == TARGET
+            and job.definition.get("InstanceId") == instance
+        ]
+        kept = self._store.hand_overs.of([job.id for job in alive])
+        for job in alive:
+            keeps = job.id in kept and kept[job.id].state.keeps_former
+            if keeps or job.status not in (JobStatus.FINISHED, JobStatus.EXPIRED):
+                why = "keeps its former disks" if keeps else "goes onto it"
+                raise OutOfRange("InstanceId", f"{instance}: the job {job.name} ({job.id}) {why}")
 
     def hand_over(
         self, job: Job, run_id: str, source: Source, image: StoredImage, capacities: Sequence[int]
@@ -88,10 +126,11 @@ class TargetInstanceSteps:
                 remedy="mend the source, or set Conversion to none; then start the job again",
             )
         instance = str(job.definition["InstanceId"])
-        if job.id not in self._store.hand_overs.of([job.id]):  # a refusal leaves nothing behind
-            self.check(job.definition, source, capacities, running=True)
+        before = self._store.hand_overs.of([job.id]).get(job.id)
+        if before is None or not before.state.keeps_former:  # a refusal leaves nothing behind
+            self.check(job.definition, source, capacities, job.id, running=True)
         self._store.hand_overs.begin(job.id, instance)
-        token = instance_token(job.id)
+        token = target_token(job.id)
         self._store.resources.record(
             job.id, _former_token(job.id), place="cloud", kind=FORMER_DISK, made_again=True
         )
@@ -111,7 +150,7 @@ class TargetInstanceSteps:
         self._store.resources.record(
             job.id, _former_token(job.id), place="cloud", kind=FORMER_DISK, removed=True
         )
-        self._store.hand_overs.end(job.id, HandOverState.DONE)
+        self._store.hand_overs.end(job.id, HandOverState.DONE, of=HandOverState.BEGUN)
 
     def _record(self, job_id: str, reference: str) -> None:
         digest = hashlib.sha256(reference.encode()).hexdigest()[:16]
@@ -128,7 +167,7 @@ class TargetInstanceSteps:
         """Put the former disks back, or remove them. Raises what the provider raises."""
         if self._targets is None:
             raise _none_here(request.job_id)
-        token = instance_token(request.job_id)
+        token = target_token(request.job_id)
         if request.state is HandOverState.PUTTING_BACK:
             self._targets.put_back(token, request.instance)
         else:
@@ -175,9 +214,9 @@ class TargetInstanceMonitor:
                 self._steps.carry_out(request)
             except ConnectorError as failed:
                 _LOG.warning("target instance %s: %s", request.instance, failed)
-                end(request.job_id, self._before(request.job_id), str(failed))
+                end(request.job_id, self._before(request.job_id), str(failed), of=request.state)
             else:
-                end(request.job_id, _DONE[request.state])
+                end(request.job_id, _DONE[request.state], of=request.state)
         except (
             ConnectorError
         ) as failed:  # the database: the row stays as it is, and the next look does it again
@@ -188,6 +227,7 @@ class TargetInstanceMonitor:
                 request.job_id,
                 self._before(request.job_id),
                 "a defect of the connector: report it with the control plane's log",
+                of=request.state,
             )
 
     def _before(self, job_id: str) -> HandOverState:

@@ -30,6 +30,7 @@ from connector.control.domain.jobs import WAITING, JobEvent, JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.engine.monitors import InstanceMonitor
 from connector.control.engine.steps import Steps
+from connector.control.engine.target_instances import TARGET_FIELDS
 from connector.control.store import NewJob, Store
 from connector.control.store.pass_ends import stoppable
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TransferFailed
@@ -65,12 +66,7 @@ class JobService:
 
     def former_disks(self, job_id: str, request: HandOverState) -> HandOver:
         """Ask for the former disks of the job's target instance to be put back, or removed. Raises `StateRefusal`."""
-        job = self.store.jobs.get(job_id)
-        if job.status is JobStatus.RUNNING:
-            raise StateRefusal(
-                RefusalCode.JOB_STATUS, "the job is running", on=job.id, remedy="stop it first"
-            )
-        hand_over = self.store.hand_overs.ask(job.id, request)
+        hand_over = self.store.hand_overs.ask(self.store.jobs.get(job_id).id, request)
         self.poke()
         return hand_over
 
@@ -88,6 +84,9 @@ class JobService:
         findings.must_be_eligible(source, findings.removable(source))
         fields = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
         self._steps.check(new_job.definition | fields, new_job.region, source, findings.removable(source))
+        left_out = findings.removable(source)
+        capacities = [disk.capacity for disk in source.disks if disk.key not in left_out]
+        self._steps.target_instances.check(new_job.definition, source, capacities, running=False)
         guest = str(source.facts.get("guest_id", ""))
         notes = licences.warnings(guest, str(new_job.definition.get("LicenseType", "")))
         return self.store.jobs.create(replace(new_job, notes=notes))
@@ -101,11 +100,7 @@ class JobService:
         job = self.store.jobs.get(job_id)
         source = self.store.sources.of(job)
         require_fitting(job.image_format, source, job.left_out)
-        if job.id not in self.store.hand_overs.of([job.id]):
-            capacities = [disk.capacity for disk in source.disks if disk.key not in job.left_out]
-            self._steps.target_instances.check(
-                job.definition | (changes or {}), source, capacities, running=True
-            )
+        self._steps.target_instances.check_start(job, source, changes or {})
         run = self.store.jobs.begin(job.id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
@@ -163,15 +158,6 @@ class JobService:
 
         Raises `StateRefusal` while the former disks of its target instance are kept: nobody would list them.
         """
-        former = self.store.hand_overs.of([self.store.jobs.get(job_id).id])
-        for hand_over in former.values():
-            if hand_over.state.keeps_former:
-                raise StateRefusal(
-                    RefusalCode.JOB_STATUS,
-                    f"the former disks of target instance {hand_over.instance} are kept",
-                    on=job_id,
-                    remedy="let them go: `connector job former-disks JOB --release`; or --put-back",
-                )
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, JobEvent.DELETE)
         self.poke()
         return job
@@ -182,6 +168,12 @@ class JobService:
         fields = {_COLUMNS_CHECKED.get(name, name): value for name, value in changes.items()}
         if any(name in PARAMETERS or BY_NAME[name].needs for name in fields if name in BY_NAME):
             self._steps.check(job.definition | fields, job.region, self.store.sources.of(job), job.left_out)
+        if TARGET_FIELDS & changes.keys():
+            source = self.store.sources.of(job)
+            capacities = [disk.capacity for disk in source.disks if disk.key not in job.left_out]
+            self._steps.target_instances.check(
+                job.definition | changes, source, capacities, job.id, running=False
+            )
         return self.store.jobs.modify(job.id, changes)
 
     def replication(self, appliance: Appliance, pass_ids: set[str]) -> dict[str, Json]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.control.domain.entities import HandOver, HandOverState
+from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.store import tables
 from connector.control.store.database import Database
@@ -44,7 +45,10 @@ class HandOverStore:
             return [_hand_over(row) for row in connection.execute(query)]
 
     def begin(self, job_id: str, instance: str) -> None:
-        """Record that the image of a run goes onto this machine. Raises `StateRefusal` while another machine's disks are kept."""
+        """Record that the image of a run goes onto this machine.
+
+        Raises `StateRefusal` while another machine's disks are kept, or the former disks are being put back or removed.
+        """
         with self._database.write() as connection:
             before = self._locked(connection, job_id)
             if before is not None and before.instance != instance and before.state.keeps_former:
@@ -53,6 +57,10 @@ class HandOverStore:
                     f"the job keeps the former disks of target instance {before.instance}",
                     on=job_id,
                     remedy="put them back, or let them go",
+                )
+            if before is not None and before.state.is_asked:
+                raise StateRefusal(
+                    RefusalCode.JOB_STATUS, _refusal(before), on=job_id, remedy="wait for its end"
                 )
             if before is None:
                 begun = HandOver(job_id, instance, HandOverState.BEGUN, self._database.now())
@@ -64,10 +72,16 @@ class HandOverStore:
     def ask(self, job_id: str, request: HandOverState) -> HandOver:
         """Ask for the former disks to be put back, or removed. Repeating a request is harmless.
 
-        Raises `StateRefusal` without former disks, and while the other request is carried out.
+        Raises `StateRefusal` without former disks, while the job runs, and while the other request is carried out.
         """
         done = HandOverState.PUT_BACK if request is HandOverState.PUTTING_BACK else HandOverState.RELEASED
         with self._database.write() as connection:
+            c = tables.jobs.c
+            job = sa.select(c.status).where(c.id == job_id).with_for_update(key_share=True)
+            if connection.execute(job).scalar_one() == JobStatus.RUNNING:
+                raise StateRefusal(
+                    RefusalCode.JOB_STATUS, "the job is running", on=job_id, remedy="stop it first"
+                )
             now = self._locked(connection, job_id)
             if now is not None and now.state in (request, done):
                 return now
@@ -80,13 +94,15 @@ class HandOverStore:
                 )
             return self._set(connection, job_id, now.instance, request)
 
-    def end(self, job_id: str, state: HandOverState, trouble: str = "") -> HandOver:
-        """Record that a run or the runner has done its part, or with `trouble` that it could not."""
+    def end(self, job_id: str, state: HandOverState, trouble: str = "", *, of: HandOverState) -> None:
+        """Record that a run or the runner has done its part, or with `trouble` that it could not.
+
+        `of`: what was carried out. Nothing is recorded if the hand-over is not in that state any more.
+        """
         with self._database.write() as connection:
             now = self._locked(connection, job_id)
-            if now is None:
-                raise StateRefusal(RefusalCode.JOB_STATUS, _refusal(None), on=job_id)
-            return self._set(connection, job_id, now.instance, state, trouble)
+            if now is not None and now.state is of:
+                self._set(connection, job_id, now.instance, state, trouble)
 
     def _set(
         self, connection: sa.Connection, job_id: str, instance: str, state: HandOverState, trouble: str = ""
@@ -106,6 +122,35 @@ class HandOverStore:
         query = sa.select(_ROWS).where(_ROWS.c.job_id == job_id).with_for_update(key_share=True)
         row = connection.execute(query).one_or_none()
         return None if row is None else _hand_over(row)
+
+
+def must_rest(connection: sa.Connection, job_id: str) -> None:
+    """Raise `StateRefusal` while the former disks of this job are being put back or removed: a run would change them too."""
+    state = _state(connection, job_id)
+    if state is not None and state.is_asked:
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
+            "the former disks of its target instance are being put back or removed",
+            on=job_id,
+            remedy="wait for the end: `connector job former-disks JOB`",
+        )
+
+
+def must_keep_nothing(connection: sa.Connection, job_id: str) -> None:
+    """Raise `StateRefusal` while former disks may exist that only this job lists."""
+    state = _state(connection, job_id)
+    if state is not None and state.keeps_former:
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
+            "the former disks of its target instance are kept",
+            on=job_id,
+            remedy="put them back or let them go first: `connector job former-disks JOB --put-back`, or --release",
+        )
+
+
+def _state(connection: sa.Connection, job_id: str) -> HandOverState | None:
+    word = connection.execute(sa.select(_ROWS.c.state).where(_ROWS.c.job_id == job_id)).scalar()
+    return None if word is None else HandOverState(word)
 
 
 def _refusal(now: HandOver | None) -> str:

@@ -15,7 +15,7 @@ from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run,
 from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.domain.sources import SourceEvent
-from connector.control.store import applications, runs, sources, tables, tags
+from connector.control.store import applications, hand_overs, runs, sources, tables, tags
 from connector.control.store.applications import CohortRun
 from connector.control.store.database import BEGINNING, Database, new_id
 from connector.control.store.limits import Quotas
@@ -251,6 +251,7 @@ class Jobs:
     ) -> Run:
         now = self._database.now()
         machine.follow(job.state, event, job.id)
+        hand_overs.must_rest(connection, job.id)
         if part is None or event is not JobEvent.ROLLBACK:  # an offline member does not hold up the others
             self._must_be_possible(connection, job, event)
         if event is JobEvent.START and job.status is JobStatus.READY:
@@ -523,6 +524,7 @@ def delete(database: Database, connection: sa.Connection, job: Job) -> Job:
 
     After a cutover the image has replaced the source. A job that is being deleted does not say any more that it was Finished.
     """
+    hand_overs.must_keep_nothing(connection, job.id)
     replaced = job.status is JobStatus.FINISHED
     return move(database, connection, job, JobEvent.DELETE, **({"down_since": None} if replaced else {}))
 

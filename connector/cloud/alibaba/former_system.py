@@ -1,0 +1,206 @@
+"""The system disk that a target instance had before the job, as a snapshot, and the way back to it.
+
+The tags of the snapshot say which image the machine had, which one the job puts there, and by which one it comes back. The
+machine's image id is one of them, or somebody else has replaced its disk.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Json, client_token
+from connector.cloud.alibaba.target_calls import TargetCalls
+from connector.cloud.target_instance import FORMER_DISK
+from connector.errors import BadInput, TargetFailed
+
+_SYSTEM: Final = "former-system"  # the part of the snapshot
+_BACK: Final = "image-former"  # and of the image that is made of it
+_ANY: Final = "Creating,Waiting,Available,UnAvailable,CreateFailed"
+
+
+class SystemDisk(StrEnum):
+    """Which system disk a machine has, as its image id says."""
+
+    OWN = "its own"
+    REPLACED = "the job's"
+    PUT_BACK = "its own again"
+    UNKNOWN = "somebody else's"
+
+
+class FormerSystem:
+    """Each step looks first at what exists."""
+
+    def __init__(self, calls: TargetCalls) -> None:
+        self._calls = calls
+
+    def which(self, row: Json, snapshot: Json | None) -> SystemDisk:
+        known = {} if snapshot is None else tags.read(snapshot)
+        image = str(row.get("ImageId"))
+        if snapshot is None or image == known.get(tags.OWN):
+            return SystemDisk.OWN
+        if image == known.get(tags.PUT):
+            return SystemDisk.REPLACED
+        return SystemDisk.PUT_BACK if image == known.get(tags.BACK) else SystemDisk.UNKNOWN
+
+    def snapshot(self) -> Json | None:
+        """The snapshot of the former system disk; None if there is none that is whole or will be."""
+        rows = self._calls.lists.snapshots(Tag=tags.written(self._calls.mine(_SYSTEM)))
+        return next((row for row in rows if row.get("Status") != "failed"), None)
+
+    def save(self, image: str) -> None:
+        """A snapshot of the system disk from before the job, with the image that is put there now in its tags.
+
+        While the machine has its own system disk, an earlier snapshot is out of date: the machine may have run since.
+        """
+        row, snapshot = self._calls.require(), self.snapshot()
+        has = self.which(row, snapshot)
+        if has is SystemDisk.UNKNOWN:
+            raise TargetFailed(
+                f"its system disk is of the image {row.get('ImageId')}, which is neither its own nor the job's",
+                on=f"target instance {self._calls.instance}",
+                remedy="let the former disks go first: `connector job former-disks JOB --release`",
+            )
+        if has is SystemDisk.REPLACED and snapshot is not None:
+            self._calls.tag(str(snapshot["SnapshotId"]), "snapshot", {tags.PUT: image})
+            return
+        boot = self._boot(row)
+        self.drop()
+        self._take(row, image, boot)
+        self._calls.stop(self._calls.require(), allowed=False)  # what it wrote meanwhile would be lost
+
+    def _boot(self, row: Json) -> str:
+        """Architecture, boot mode and platform of the machine's system disk. Raises BadInput when nobody knows them."""
+        known = tags.read(row).get(tags.BOOT, "")
+        image = next(self._calls.lists.images(ImageId=str(row.get("ImageId")), Status=_ANY), None)
+        if image is not None:
+            words = [image.get(name) or "" for name in ("Architecture", "BootMode", "Platform")]
+            return "|".join(map(str, words))
+        if not known:
+            raise BadInput(
+                f"its image {row.get('ImageId')} is gone, so its former system disk could not be put back",
+                on=f"target instance {self._calls.instance}",
+                remedy="choose another instance, or make a new one of the job's image",
+            )
+        return known
+
+    def _take(self, row: Json, image: str, boot: str) -> None:
+        attempt = self._calls.ledger.open(FORMER_DISK, "former/system")
+        disk = self._calls.lists.attached(self._calls.instance)[0]
+        about = self._calls.mine(_SYSTEM) | {
+            tags.INSTANCE: self._calls.instance,
+            tags.OWN: str(row.get("ImageId")),
+            tags.PUT: image,
+            tags.BOOT: boot,
+        }
+        parameters = {
+            "DiskId": disk["DiskId"],
+            "SnapshotName": f"connector-former-{self._calls.instance}"[:128],
+            "Tag": tags.written(about | self._calls.settings.tags),
+        }
+        made = self._calls.created("CreateSnapshot", parameters, attempt.token, self.snapshot)
+        snapshot = str(made["SnapshotId"])
+
+        def accomplished() -> Json | None:
+            found = next(self._calls.lists.snapshots(SnapshotIds=f'["{snapshot}"]'), None)
+            return found if found is not None and found.get("Status") != "progressing" else None
+
+        made = self._calls.api.until(accomplished, "accomplished", on=snapshot, patience=float("inf"))
+        if made.get("Status") != "accomplished":
+            self.drop()
+            raise TargetFailed(
+                "the snapshot of the former system disk failed", on=snapshot, remedy="start the job again"
+            )
+        self._calls.ledger.made(attempt, snapshot)
+
+    def replace(self, image: str, size: int) -> None:
+        """Replace the system disk. An image with data disks replaces the system disk alone (Alibaba's FAQ, August 2024)."""
+
+        def replaced() -> bool | None:
+            row = self._calls.require()
+            locks = ((row.get("OperationLocks") or {}).get("LockReason")) or []
+            disk = next(iter(self._calls.lists.attached(self._calls.instance)), {})
+            return (
+                True if row.get("ImageId") == image and not locks and disk.get("Status") == "In_use" else None
+            )
+
+        if self._calls.require().get("ImageId") != image:
+            disk = self._calls.lists.attached(self._calls.instance)[0]
+            parameters = {
+                "InstanceId": self._calls.instance,
+                "ImageId": image,
+                "SystemDisk": {"Size": max(int(disk["Size"]), size)},
+                "ClientToken": client_token(f"{self._calls.token}/{disk['DiskId']}/{image}"),
+            }
+            self._calls.api.ecs(
+                "ReplaceSystemDisk",
+                parameters,
+                patience=self._calls.settings.patience,
+                on=self._calls.instance,
+            )
+        self._calls.api.until(replaced, "replaced", on=self._calls.instance)
+
+    def image(self, snapshot: Json) -> str:
+        """An image of the former system disk."""
+        attempt = self._calls.ledger.open("target image", "image/former")
+
+        def look() -> Json | None:
+            return next(
+                self._calls.lists.images(Status=_ANY, Tag=tags.written(self._calls.mine(_BACK))), None
+            )
+
+        row = look()
+        if row is None:
+            architecture, boot_mode, platform = tags.read(snapshot).get(tags.BOOT, "||").split("|", 2)
+            mapping = {
+                "SnapshotId": snapshot["SnapshotId"],
+                "Device": "/dev/xvda",
+                "DiskType": "system",
+                "Size": int(snapshot.get("SourceDiskSize") or 0),
+            }
+            parameters = self._calls.given(
+                ImageName=f"connector-former-{client_token(attempt.token)[:24]}",
+                Description=f"for {self._calls.instance}",
+                Architecture=architecture or None,
+                BootMode=boot_mode or None,
+                Platform=platform or None,
+                DiskDeviceMapping=[mapping],
+                Tag=tags.written(self._calls.mine(_BACK) | self._calls.settings.tags),
+            )
+            row = self._calls.created("CreateImage", parameters, attempt.token, look)
+        image = str(row["ImageId"])
+
+        def available() -> Json | None:
+            found = next(self._calls.lists.images(ImageId=image, Status=_ANY), None)
+            return found if found is not None and found.get("Status") not in ("Creating", "Waiting") else None
+
+        def visible() -> Json | None:
+            return next(self._calls.lists.images(ImageId=image, Status=_ANY), None)
+
+        self._calls.api.until(visible, "visible", on=image)
+        self._calls.api.until(available, "available", on=image, patience=float("inf"))
+        self._calls.ledger.made(attempt, image)
+        return image
+
+    def drop(self) -> None:
+        """The image of it goes first: the cloud keeps a snapshot as long as an image has it. What the image said stays with
+        the machine, whose image id points at nothing then.
+        """
+        images = list(self._calls.lists.images(Status=_ANY, Tag=tags.written(self._calls.mine(_BACK))))
+        snapshots = list(self._calls.lists.snapshots(Tag=tags.written(self._calls.mine(_SYSTEM))))
+        row = self._calls.lists.instance(self._calls.instance)
+        if row is not None and any(image["ImageId"] == row.get("ImageId") for image in images):
+            boot = next((tags.read(snapshot).get(tags.BOOT, "") for snapshot in snapshots), "")
+            if boot:
+                self._calls.tag(self._calls.instance, "instance", {tags.BOOT: boot})
+        for image in images:
+            self._calls.delete("DeleteImage", self._calls.given(ImageId=image["ImageId"], Force=True))
+        for snapshot in snapshots:
+            self._calls.delete("DeleteSnapshot", {"SnapshotId": snapshot["SnapshotId"]})
+        for attempt in (
+            *self._calls.ledger.remaining("target image"),
+            *self._calls.ledger.remaining(FORMER_DISK),
+        ):
+            if attempt.name in ("image/former", "former/system"):
+                self._calls.ledger.gone(attempt)
