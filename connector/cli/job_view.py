@@ -112,6 +112,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("valid until", lambda row: row.get("ValidTime")),
     ("image name", lambda row: row.get("ImageName")),
     ("newest image", lambda row: row.get("ImageId")),
+    ("target instance", lambda row: row.get("InstanceId")),
     ("instance", lambda row: row.get("TransitionInstanceId")),
     ("appliance", lambda row: row["Details"].get("ApplianceName")),
     ("phase", lambda row: row["Details"].get("Phase")),

@@ -181,6 +181,19 @@ def test_a_machine_that_runs_is_refused_unless_it_may_be_stopped(house: House, m
     assert machines.orders[0].stop
 
 
+def test_a_scheduled_start_waits_until_the_machine_is_stopped(house: House, machines: Machines) -> None:
+    fields = {"TargetType": "TargetInstance", "InstanceId": "app"}
+    made = house.job(definition=fields, scheduled_start=house.clock.now + 3600)
+    machines.machines["app"] = replace(APP, running=True)
+    house.later(3700)
+    assert house.status(made) == "Ready"
+    assert "its scheduled run waits: app: is running" in house.get(made).waiting
+    machines.machines["app"] = APP
+    house.later(61)
+    house.run(made)
+    assert (house.status(made), machines.disks) == ("Finished", {"app": "cloud:job-j"})
+
+
 def test_a_machine_that_was_started_meanwhile_keeps_its_disks_and_the_job_can_go_on(
     house: House, machines: Machines
 ) -> None:
@@ -217,21 +230,29 @@ def test_a_target_that_fails_half_way_is_tried_again_and_the_disks_from_before_s
     assert set(machines.former.values()) == {"own"}
 
 
-def test_an_image_that_was_not_converted_as_the_job_wants_goes_nowhere(
-    house: House, machines: Machines, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        ({"refusal": "the guest is encrypted"}, "was not converted (the guest is encrypted)"),
+        ({"boot": {"boots": False, "outcome": "kernel panic"}}, "does not boot (kernel panic)"),
+        ({"boot": {"boots": True, "outcome": "login prompt"}, "refusal": ""}, ""),
+    ],
+)
+def test_an_image_that_is_not_as_the_job_wants_goes_nowhere(
+    house: House, machines: Machines, monkeypatch: pytest.MonkeyPatch, report: dict[str, Any], why: str
 ) -> None:
     make = house.cloud.make_image
 
-    def refused(asked: Any) -> StoredImage:
-        return replace(make(asked), details={"conversion": {"refusal": "the guest is encrypted"}})
+    def reported(wanted: Any) -> StoredImage:
+        return replace(make(wanted), details={"conversion": report})
 
-    monkeypatch.setattr(house.cloud, "make_image", refused)
+    monkeypatch.setattr(house.cloud, "make_image", reported)
     made = job(house)
     house.service.start(made)
     house.run(made)
-    assert house.status(made) == "InError"
-    assert "the guest is encrypted" in str(house.get(made).error)
-    assert machines.disks == {}
+    assert house.status(made) == ("InError" if why else "Finished")
+    assert why in str(house.get(made).error)
+    assert bool(machines.disks) is not bool(why)
 
 
 @pytest.mark.parametrize(

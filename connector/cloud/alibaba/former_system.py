@@ -87,7 +87,7 @@ class FormerSystem:
 
     def _take(self, row: Json, image: str, boot: str) -> None:
         attempt = self._calls.ledger.open(FORMER_DISK, "former/system")
-        disk = self._calls.lists.attached(self._calls.instance)[0]
+        disk = self._calls.system_disk()
         about = self._calls.mine(_SYSTEM) | {
             tags.INSTANCE: self._calls.instance,
             tags.OWN: str(row.get("ImageId")),
@@ -120,13 +120,13 @@ class FormerSystem:
         def replaced() -> bool | None:
             row = self._calls.require()
             locks = ((row.get("OperationLocks") or {}).get("LockReason")) or []
-            disk = next(iter(self._calls.lists.attached(self._calls.instance)), {})
+            disk = self._calls.system_disk()
             return (
                 True if row.get("ImageId") == image and not locks and disk.get("Status") == "In_use" else None
             )
 
         if self._calls.require().get("ImageId") != image:
-            disk = self._calls.lists.attached(self._calls.instance)[0]
+            disk = self._calls.system_disk()
             parameters = {
                 "InstanceId": self._calls.instance,
                 "ImageId": image,

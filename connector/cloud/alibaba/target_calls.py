@@ -64,6 +64,14 @@ class TargetCalls:
     def given(self, **more: Any) -> dict[str, Any]:
         return {"RegionId": self.settings.region, **more}
 
+    def system_disk(self) -> Json:
+        for disk in self.lists.attached(self.instance):
+            if disk.get("Type") == "system":
+                return disk
+        raise TargetFailed(
+            "shows no system disk", on=f"target instance {self.instance}", remedy="try again", retryable=True
+        )
+
     def require(self) -> Json:
         row = self.lists.instance(self.instance)
         if row is None:

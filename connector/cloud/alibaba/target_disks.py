@@ -156,8 +156,8 @@ class TargetDisks:
         known = {_place(disk): disk for disk in self._former_disks()}
         own = [
             disk
-            for disk in self._calls.lists.attached(self._calls.instance)[1:]
-            if not _part(disk, self._calls.token)
+            for disk in self._calls.lists.attached(self._calls.instance)
+            if disk.get("Type") != "system" and not _part(disk, self._calls.token)
         ]
         missing = [place for place in range(1, count + 1) if place not in known]
         for disk in own[: len(missing)]:

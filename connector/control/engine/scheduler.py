@@ -13,8 +13,9 @@ from typing import Final
 from connector.control.domain.jobs import JobEvent
 from connector.control.engine.background import BackgroundWork, Foreground
 from connector.control.engine.steps import Steps
+from connector.control.engine.target_instances import TARGET
 from connector.control.store import Store
-from connector.errors import Conflict, ConnectorError, Ineligible
+from connector.errors import BadInput, Conflict, ConnectorError, Ineligible, TargetFailed
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ class Scheduler:
         self._steps = steps
         self._background = background or Foreground()
         self._tidied: dict[str, float] = {}  # when each job was tidied last
+        self._targets_seen: dict[
+            str, float
+        ] = {}  # when a target instance that cannot be used was looked at last
 
     def look(self) -> None:
         """Do everything that is due now. Expired jobs end before runs begin."""
@@ -46,6 +50,8 @@ class Scheduler:
     def _begin(self, job_id: str) -> None:
         if job_id not in self._store.jobs.due().starting:  # it has just expired, or a person was faster
             return
+        if not self._target_is_ready(job_id):
+            return
         try:
             if together := self._store.applications.together_with(job_id):
                 self._store.jobs.begin_together(JobEvent.START, together, {}, "Schedule")
@@ -53,6 +59,23 @@ class Scheduler:
                 self._store.jobs.begin(job_id, JobEvent.START, kind="Schedule")
         except (Conflict, Ineligible) as refused:
             self._store.jobs.mark(job_id, waiting=f"its scheduled run waits: {refused.what}")
+
+    def _target_is_ready(self, job_id: str) -> bool:
+        """Whether the job's target instance can be used, if it has one. At most once in a while: each look calls the cloud."""
+        job = self._store.jobs.get(job_id)
+        if job.definition.get("TargetType") != TARGET:
+            return True
+        now = self._store.now()
+        if abs(now - self._targets_seen.get(job_id, -TIDYING)) < TIDYING:
+            return False
+        self._targets_seen[job_id] = now
+        try:
+            self._steps.target_instances.check_start(job, self._store.sources.of(job), {})
+        except (BadInput, Conflict, TargetFailed) as refused:
+            self._store.jobs.mark(job_id, waiting=f"its scheduled run waits: {refused.what}")
+            return False
+        del self._targets_seen[job_id]
+        return True
 
     def _apply(self, job_id: str, event: JobEvent) -> None:
         try:

@@ -117,14 +117,7 @@ class TargetInstanceSteps:
             return
         if self._targets is None:
             raise _none_here(job.id)
-        conversion = image.details.get("conversion")
-        refusal = conversion.get("refusal") if isinstance(conversion, dict) else ""
-        if refusal:
-            raise TargetFailed(
-                f"the image was not converted ({refusal}), so it was not put onto the target instance",
-                on=job.name,
-                remedy="mend the source, or set Conversion to none; then start the job again",
-            )
+        _must_be_as_wanted(job, image)
         instance = str(job.definition["InstanceId"])
         before = self._store.hand_overs.of([job.id]).get(job.id)
         if before is None or not before.state.keeps_former:  # a refusal leaves nothing behind
@@ -233,6 +226,24 @@ class TargetInstanceMonitor:
     def _before(self, job_id: str) -> HandOverState:
         is_done = self._store.jobs.get(job_id).status is JobStatus.FINISHED
         return HandOverState.DONE if is_done else HandOverState.BEGUN
+
+
+def _must_be_as_wanted(job: Job, image: StoredImage) -> None:
+    """Raise TargetFailed for an image that was not converted as the job says, or of which a copy does not boot."""
+    report = image.details.get("conversion")
+    report = report if isinstance(report, dict) else {}
+    boot = report.get("boot") or {}
+    why, field = "", ""
+    if report.get("refusal"):
+        why, field = f"was not converted ({report['refusal']})", "set Conversion to none"
+    elif boot and not boot.get("boots"):
+        why, field = f"does not boot ({boot.get('outcome')})", "set BootCheck to false"
+    if why:
+        raise TargetFailed(
+            f"the image {why}, so it was not put onto the target instance",
+            on=job.name,
+            remedy=f"mend the source, or {field}; then start the job again",
+        )
 
 
 def _former_token(job_id: str) -> str:
