@@ -81,6 +81,11 @@ class TargetInstances(Protocol):
         ...
 
 
+def target_token(job_id: str) -> str:
+    """The token by which a provider always knows what it made of and for this job's target instance."""
+    return f"target-{job_id}"
+
+
 def family(guest_id: str) -> str:
     """The family of a guest, from vCenter's identifier; empty if it is neither Windows nor Linux, or not known."""
     name = guest_id.lower()

@@ -12,7 +12,7 @@ from connector.cloud.alibaba.former_system import FormerSystem
 from connector.cloud.alibaba.target_calls import TargetCalls
 from connector.cloud.alibaba.target_disks import TargetDisks
 from connector.cloud.provider import TargetDisk
-from connector.cloud.target_instance import DiskReplacement
+from connector.cloud.target_instance import DiskReplacement, target_token
 from connector.errors import BadInput, TargetFailed
 from simulator.cloud import disks as cloud_disks
 from simulator.cloud import groups, instances, launch, networks
@@ -26,7 +26,7 @@ from tests.cloud.test_alibaba_kill import CutOnce
 from tests.waiting import eventually
 
 TOKEN: Final = "instance-j-1"
-TARGET: Final = "target-j-1"
+TARGET: Final = target_token("job-instance-j-1")
 DISKS: Final = (TargetDisk(2000, "Hard disk 1", 1 << 20), TargetDisk(2001, "Hard disk 2", 1 << 20))
 SLOW_TO_SHOW: Final = replace(QUICK, lag=0.0, lag_lists=2, snapshot=0.0, image=0.0)
 Make = Callable[..., Cloud]
@@ -46,6 +46,13 @@ def write(disk: Disk, text: bytes) -> None:
 def read(disk: Disk) -> bytes:
     with disk.path.open("rb") as file:
         return file.read(32).rstrip(b".\0")
+
+
+def copied(cloud: Cloud) -> None:
+    """The disks of an intermediate instance hold the source."""
+    for disk in cloud.region.disks:
+        if disk.name.endswith(("2000", "2001")):
+            write(disk, b"job " + disk.name[-4:].encode())
 
 
 class Target:
@@ -76,9 +83,7 @@ class Target:
             write(disk, b"own " + disk.device.encode())
         self.before = cloud.census()
         cloud.provider(boots=False).create_instance(request_for(TOKEN, DISKS))
-        for disk in cloud.region.disks:
-            if disk.name.endswith(("2000", "2001")):
-                write(disk, b"job " + disk.name[-4:].encode())
+        copied(cloud)
         self.image = cloud.provider(boots=False).make_image(image_for(TOKEN, "web", disks=DISKS)).location
         cloud.provider(boots=False).release(TOKEN, keep_disks=False)
 
@@ -206,7 +211,7 @@ def test_a_later_run_keeps_the_disks_from_before_the_job(target: Target) -> None
 
 def test_another_job_has_to_wait_until_the_former_disks_are_gone(target: Target) -> None:
     target.replace()
-    with pytest.raises(TargetFailed, match=r"another job \(target-j-1\) keeps its former disks"):
+    with pytest.raises(TargetFailed, match=r"another job \(target-job-instance-j-1\) keeps its former disks"):
         target.replace(token="target-j-2")
     assert target.contents() == REPLACED
 
@@ -385,9 +390,7 @@ def test_firmware_platform_and_architecture_are_those_of_each_system(target: Tar
     object.__setattr__(own, "platform", "AlmaLinux")
     provider = cloud.provider(boots=False)
     provider.create_instance(request_for("instance-j-8", DISKS))
-    for disk in cloud.region.disks:
-        if disk.name.endswith(("2000", "2001")):
-            write(disk, b"job " + disk.name[-4:].encode())
+    copied(cloud)
     order = image_for(
         "instance-j-8", "windows", disks=DISKS, firmware="efi", guest_id="windows2019srv_64Guest"
     )
@@ -419,6 +422,36 @@ def test_a_machine_whose_image_nobody_knows_is_refused(target: Target) -> None:
         target.replace()
     target.put_back()
     assert (target.contents(), target.more(), target.listed()) == (OWN, {}, [])
+
+
+def test_a_run_that_ends_before_its_replacement_leaves_a_way_back(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has the image of the run before, and the snapshot says already what comes next."""
+    target.replace()
+    provider = target.cloud.provider(boots=False)
+    provider.create_instance(request_for(TOKEN, DISKS))
+    copied(target.cloud)
+    image = provider.make_image(image_for(TOKEN, "second", run="r2", disks=DISKS)).location
+    provider.release(TOKEN, keep_disks=False)
+    breaks(monkeypatch, "replace")
+    with pytest.raises(TargetFailed, match="broken"):
+        target.replace(run="r2", image=image)
+    target.put_back()
+    assert (target.contents(), target.listed()) == (OWN, [])
+
+
+def test_a_snapshot_that_no_list_shows_is_not_taken_for_none(target: Target) -> None:
+    """The machine has the job's disk: a new snapshot of it would be taken for the former one."""
+    kept = target.replace()
+    snapshot = next(row for row in target.cloud.region.snapshots if row.id == kept[0])
+    tagged, snapshot.tags = snapshot.tags, {}
+    target.cloud.ledger.lines.clear()
+    with pytest.raises(TargetFailed, match="neither its own nor the job's"):
+        target.replace(run="r2")
+    snapshot.tags = tagged
+    target.put_back()
+    assert target.contents() == OWN
 
 
 class Phase:

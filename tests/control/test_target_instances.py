@@ -15,12 +15,13 @@ from connector.cloud.target_instance import (
     TargetInstance,
     TargetInstances,
     require_fitting,
+    target_token,
 )
 from connector.control.domain.entities import HandOverState
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import OutOfRange, StateRefusal
 from connector.control.engine.target_instances import TargetInstanceMonitor
-from connector.control.store.provider_ledger import StoreLedger, instance_token, target_token
+from connector.control.store.provider_ledger import StoreLedger, instance_token
 from connector.errors import BadInput, TargetFailed
 from tests.control.house import DAY, Crash, House
 from tests.waiting import eventually

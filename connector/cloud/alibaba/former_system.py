@@ -12,7 +12,7 @@ from typing import Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Json, client_token
 from connector.cloud.alibaba.target_calls import TargetCalls
-from connector.cloud.target_instance import FORMER_DISK
+from connector.cloud.target_instance import FORMER_DISK, target_token
 from connector.errors import BadInput, TargetFailed
 
 _SYSTEM: Final = "former-system"  # the part of the snapshot
@@ -36,18 +36,31 @@ class FormerSystem:
         self._calls = calls
 
     def which(self, row: Json, snapshot: Json | None) -> SystemDisk:
+        """The system disk of the machine `row`. Without a snapshot the job's image tells nothing: a list may lag behind."""
         known = {} if snapshot is None else tags.read(snapshot)
         image = str(row.get("ImageId"))
-        if snapshot is None or image == known.get(tags.OWN):
+        if image == known.get(tags.OWN):
             return SystemDisk.OWN
-        if image == known.get(tags.PUT):
-            return SystemDisk.REPLACED
-        return SystemDisk.PUT_BACK if image == known.get(tags.BACK) else SystemDisk.UNKNOWN
+        if image == known.get(tags.BACK):
+            return SystemDisk.PUT_BACK
+        is_jobs = image == known.get(tags.PUT) or self._is_jobs(image)
+        if snapshot is None:
+            return SystemDisk.UNKNOWN if is_jobs else SystemDisk.OWN
+        return SystemDisk.REPLACED if is_jobs else SystemDisk.UNKNOWN
+
+    def _is_jobs(self, image: str) -> bool:
+        """Whether a run of this job has made the image, maybe an earlier run."""
+        row = next(self._calls.lists.images(ImageId=image, Status=_ANY), {})
+        return target_token(tags.read(row).get(tags.JOB, "")) == self._calls.token
 
     def snapshot(self) -> Json | None:
-        """The snapshot of the former system disk; None if there is none that is whole or will be."""
-        rows = self._calls.lists.snapshots(Tag=tags.written(self._calls.mine(_SYSTEM)))
-        return next((row for row in rows if row.get("Status") != "failed"), None)
+        """The newest snapshot of the former system disk that is whole or will be; None if there is none."""
+        rows = list(self._calls.lists.snapshots(Tag=tags.written(self._calls.mine(_SYSTEM))))
+        for attempt in self._calls.ledger.remaining(FORMER_DISK):
+            if attempt.name == "former/system" and attempt.reference is not None:  # the list by tag may lag
+                rows += self._calls.lists.snapshots(SnapshotIds=f'["{attempt.reference}"]')
+        whole = [row for row in rows if row.get("Status") != "failed"]
+        return max(whole, key=lambda row: str(row.get("CreationTime")), default=None)
 
     def save(self, image: str) -> None:
         """A snapshot of the system disk from before the job, with the image that is put there now in its tags.
@@ -60,7 +73,7 @@ class FormerSystem:
             raise TargetFailed(
                 f"its system disk is of the image {row.get('ImageId')}, which is neither its own nor the job's",
                 on=f"target instance {self._calls.instance}",
-                remedy="let the former disks go first: `connector job former-disks JOB --release`",
+                remedy="put it back or let the former disks go: `connector job former-disks JOB`; then make a new job for it",
             )
         if has is SystemDisk.REPLACED and snapshot is not None:
             self._calls.tag(str(snapshot["SnapshotId"]), "snapshot", {tags.PUT: image})
@@ -87,7 +100,7 @@ class FormerSystem:
 
     def _take(self, row: Json, image: str, boot: str) -> None:
         attempt = self._calls.ledger.open(FORMER_DISK, "former/system")
-        disk = self._calls.system_disk()
+        disk = self._calls.api.until(self._calls.system_disk, "visible", on=self._calls.instance)
         about = self._calls.mine(_SYSTEM) | {
             tags.INSTANCE: self._calls.instance,
             tags.OWN: str(row.get("ImageId")),
@@ -120,13 +133,13 @@ class FormerSystem:
         def replaced() -> bool | None:
             row = self._calls.require()
             locks = ((row.get("OperationLocks") or {}).get("LockReason")) or []
-            disk = self._calls.system_disk()
+            disk = self._calls.system_disk() or {}
             return (
                 True if row.get("ImageId") == image and not locks and disk.get("Status") == "In_use" else None
             )
 
         if self._calls.require().get("ImageId") != image:
-            disk = self._calls.system_disk()
+            disk = self._calls.api.until(self._calls.system_disk, "visible", on=self._calls.instance)
             parameters = {
                 "InstanceId": self._calls.instance,
                 "ImageId": image,

@@ -64,12 +64,10 @@ class TargetCalls:
     def given(self, **more: Any) -> dict[str, Any]:
         return {"RegionId": self.settings.region, **more}
 
-    def system_disk(self) -> Json:
-        for disk in self.lists.attached(self.instance):
-            if disk.get("Type") == "system":
-                return disk
-        raise TargetFailed(
-            "shows no system disk", on=f"target instance {self.instance}", remedy="try again", retryable=True
+    def system_disk(self) -> Json | None:
+        """The machine's system disk; None while a new one is not visible yet."""
+        return next(
+            (disk for disk in self.lists.attached(self.instance) if disk.get("Type") == "system"), None
         )
 
     def require(self) -> Json:

@@ -18,13 +18,13 @@ from connector.cloud.target_instance import (
     DiskReplacement,
     TargetInstances,
     require_fitting,
+    target_token,
 )
 from connector.control.domain import definition
 from connector.control.domain.entities import HandOver, HandOverState, Job, Source
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
 from connector.control.store import Store
-from connector.control.store.provider_ledger import target_token
 from connector.errors import BadInput, ConnectorError, TargetFailed
 
 _LOG: Final = logging.getLogger(__name__)

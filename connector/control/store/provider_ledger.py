@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from connector.cloud.provider import LedgerEntry
+from connector.cloud.target_instance import target_token
 from connector.control.store.tracked_resources import TrackedResources
 
 _PREFIX: Final = "instance-"
-_TARGET: Final = "target-"
 
 
 def instance_token(job_id: str) -> str:
@@ -17,13 +17,8 @@ def instance_token(job_id: str) -> str:
     return f"{_PREFIX}{job_id}"
 
 
-def target_token(job_id: str) -> str:
-    """The token by which a provider always knows what it made of and for this job's target instance."""
-    return f"{_TARGET}{job_id}"
-
-
 def _job(owner: str) -> str:
-    return owner.removeprefix(_PREFIX).removeprefix(_TARGET)
+    return owner.removeprefix(_PREFIX).removeprefix(target_token(""))
 
 
 class StoreLedger:
