@@ -77,11 +77,15 @@ class LocalTargets:
         with self._lock, _translated(place.machine):
             place.finish()
             record = _record(place.machine)
-            if record != _written(replacement):
+            was_ours = record.get("token") == replacement.token and place.former.exists()
+            if not was_ours or {**record, **_written(replacement)} != record:
                 self._require(replacement, place, record)
                 self._make(replacement, place)
-                _require_closed(place.machine, replacement.instance)  # the copy may have taken hours
-                was_ours = record.get("token") == replacement.token
+                try:
+                    _require_closed(place.machine, replacement.instance)  # the copy may have taken hours
+                except TargetFailed:
+                    _emptied(place.making)
+                    raise
                 files.move(place.machine, place.gone if was_ours else place.former)
                 files.move(place.making, place.machine)
             _emptied(place.gone)
@@ -128,25 +132,33 @@ class LocalTargets:
         for name, content in machine_files.files(described, place.machine).items():
             if not (place.making / name).exists():
                 files.replace(place.making / name, content)
-        files.replace(place.making / _RECORD, json.dumps(_written(replacement)).encode())
+        record = _written(replacement) | {"disks": str(len(image.disks))}
+        files.replace(place.making / _RECORD, json.dumps(record).encode())
         files.sync(place.making)
 
     def put_back(self, token: str, instance: str) -> None:
         place = _Places(self._root, instance, token)
         with self._lock, _translated(place.machine):
             _emptied(place.gone)
-            token_of = _record(place.machine).get("token", "")
-            if place.machine.exists() and not place.former.exists():
-                if token_of == token:
+            _emptied(place.making)
+            record = _record(place.machine)
+            if not place.former.exists():
+                if not place.machine.exists():
+                    raise _unknown(instance)
+                if record.get("token") == token and record.get("instance") == instance:
                     raise TargetFailed(
                         "its former disks are gone", on=instance, remedy="restore it from your own backup"
                     )
-                _emptied(place.making)
                 return
-            if not place.former.exists():
-                raise _unknown(instance)
             if place.machine.exists():
+                if record.get("token") != token:
+                    raise TargetFailed(
+                        "somebody else has made this machine anew",
+                        on=f"target instance {instance}",
+                        remedy="move it away and try again, or let the former disks go",
+                    )
                 _require_closed(place.machine, instance)
+                _keep_unreplaced(place, int(record.get("disks", "0")))
                 files.move(place.machine, place.gone)
             files.move(place.former, place.machine)
             _emptied(place.gone)
@@ -160,11 +172,12 @@ class LocalTargets:
                 files.move(place.former, place.machine)  # nothing was put in its place
             if place.former.exists():
                 _require_closed(place.former, instance)
-                (place.machine / _RECORD).unlink(missing_ok=True)  # from now on the machine is nobody's
+            if _record(place.machine).get("token") == token:
+                (place.machine / _RECORD).unlink()  # from now on the machine is nobody's
                 files.sync(place.machine)
+            if place.former.exists():
                 files.move(place.former, place.gone)
             _emptied(place.gone)
-            _emptied(place.making)
 
 
 class _Places:
@@ -192,7 +205,21 @@ class _Places:
         """Do what a killed process has begun: a complete new machine takes the place that was made for it."""
         if not self.machine.exists() and (self.making / _RECORD).exists():
             files.move(self.making, self.machine)
-        _emptied(self.gone)
+        if self.machine.exists():
+            _emptied(self.gone)
+            _emptied(self.making)
+
+
+def _keep_unreplaced(place: _Places, replaced: int) -> None:
+    """Disks that the hand-over left alone come back as they are now, also where a program has written them anew."""
+    former = machine_files.read(place.former)
+    for disk in former.disks[replaced:] if former is not None else ():
+        now, before = place.machine / disk.file, place.former / disk.file
+        if now.exists() and not (before.exists() and before.samefile(now)):
+            linked = before.with_name(f".{before.name}.now")
+            linked.unlink(missing_ok=True)
+            os.link(now, linked)
+            files.move(linked, before)
 
 
 def _require_closed(directory: Path, instance: str) -> None:
@@ -286,7 +313,8 @@ def _image(replacement: DiskReplacement) -> MachineDescription:
 
 
 def _written(replacement: DiskReplacement) -> dict[str, str]:
-    return {"token": replacement.token, "run": replacement.run, "job": replacement.job_id}
+    """What the record says of this hand-over. The machine's name is in it: a copy of the machine is nobody's."""
+    return {"token": replacement.token, "run": replacement.run, "instance": replacement.instance}
 
 
 def _record(machine: Path) -> dict[str, str]:

@@ -95,6 +95,7 @@ class Cloud:
             "boot_patience": 60.0,
             "patience": 30.0,
             "attempts": 1,
+            "target_instances": True,
         }
 
     def provider(self, *, boots: bool = True, **more: Any) -> AlibabaProvider:

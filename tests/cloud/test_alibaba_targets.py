@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
 from connector.cloud.alibaba.former_system import FormerSystem
-from connector.cloud.alibaba.target_calls import TargetCalls
+from connector.cloud.alibaba.target_calls import TargetCalls, TargetLists
 from connector.cloud.alibaba.target_disks import TargetDisks
 from connector.cloud.provider import TargetDisk
 from connector.cloud.target_instance import DiskReplacement, target_token
@@ -19,7 +21,10 @@ from simulator.cloud import groups, instances, launch, networks
 from simulator.cloud.codes import Refused
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
+from simulator.cloud.replace import replace_system_disk
 from simulator.cloud.resources import Disk, Instance
+from simulator.cloud.snapshots import delete_snapshot
+from simulator.faults import Rule
 from tests.cloud.alibaba import QUICK, Cloud
 from tests.cloud.conftest import image_for, request_for
 from tests.cloud.test_alibaba_kill import CutOnce
@@ -160,6 +165,10 @@ def test_what_a_job_has_to_know_of_an_instance(target: Target) -> None:
         assert targets.find(other) is None, other
 
 
+def test_nothing_is_offered_unless_the_operator_allows_it(target: Target) -> None:
+    assert target.cloud.provider(boots=False, target_instances=False).target_instances is None
+
+
 def test_an_intermediate_instance_is_no_target(target: Target) -> None:
     provider = target.cloud.provider(boots=False)
     ours = provider.create_instance(request_for("instance-j-2", DISKS))
@@ -174,7 +183,7 @@ def test_its_disks_are_replaced_and_the_former_ones_kept_and_listed(target: Targ
     assert [disk.delete_with_instance for disk in target.disks()[1:]] == [True, False]
     assert second.id in {disk.id for disk in target.disks()}  # it was not in the way
     assert kept[1:] == [first.id]
-    assert system.id not in target.cloud.region.disks
+    assert system.id not in {disk.id for disk in target.cloud.region.disks}
     assert target.listed() == sorted(kept)
     assert target.more() == KEPT
     assert target.replace() == kept  # nothing is done again
@@ -195,7 +204,8 @@ def test_the_former_disks_are_let_go(target: Target) -> None:
     for _ in range(2):
         target.release()
         assert (target.contents(), target.more(), target.listed()) == (REPLACED, {}, [])
-    target.put_back()
+    with pytest.raises(TargetFailed, match="no snapshot says how to put it back"):
+        target.put_back()
     assert target.contents() == REPLACED
     assert all("connector-target" not in disk.tags for disk in target.disks())
     assert len(target.replace(token="target-j-2", run="r9")) == 2  # the next job finds a machine of the user
@@ -369,7 +379,7 @@ def test_a_former_disk_that_is_attached_elsewhere_is_said(target: Target) -> Non
 def test_a_machine_that_somebody_else_replaced_since_is_left_alone(target: Target) -> None:
     target.replace()
     target.instance.image = "m-sim-arm"
-    with pytest.raises(TargetFailed, match="m-sim-arm, which is neither its own nor the job's"):
+    with pytest.raises(TargetFailed, match="m-sim-arm, and no snapshot says how to put it back"):
         target.put_back()
     assert target.more() == KEPT
     target.release()
@@ -452,6 +462,151 @@ def test_a_snapshot_that_no_list_shows_is_not_taken_for_none(target: Target) -> 
     snapshot.tags = tagged
     target.put_back()
     assert target.contents() == OWN
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_user_who_takes_his_own_image_again_loses_nothing(target: Target, again: bool) -> None:
+    """The image id says its own, and the disk is another one."""
+    kept, region = target.replace(), target.cloud.region
+    own = {"InstanceId": target.id, "ImageId": "m-sim-x86", "SystemDisk__Size": 40}
+    eventually(lambda: _tried(region, replace_system_disk, **own), "the user has replaced it")
+    if again:
+        with pytest.raises(TargetFailed, match="neither its own nor"):
+            target.replace(run="r2")
+    with pytest.raises(TargetFailed, match="no snapshot says"):
+        target.put_back()
+    assert {row.id for row in region.snapshots} >= {kept[0]}
+    assert target.listed() == sorted(kept)
+
+
+@pytest.mark.parametrize("then", ["replace", "put_back"])
+def test_an_old_answer_about_the_image_loses_nothing(
+    target: Target, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """The answer of ReplaceSystemDisk is lost, and the next list shows the image id from before."""
+    kept = target.replace()
+    instance, left = TargetLists.instance, [True] * 4
+
+    def stale(lists: TargetLists, name: str) -> Any:
+        row = instance(lists, name)
+        return row | {"ImageId": "m-sim-x86"} if row is not None and left and left.pop() else row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TargetLists, "instance", stale)
+        with suppress(TargetFailed):
+            target.replace(run="r2") if then == "replace" else target.put_back()
+    assert kept[0] in {row.id for row in target.cloud.region.snapshots}
+    target.put_back()
+    assert (target.contents(), target.more(), target.listed()) == (OWN, {}, [])
+
+
+def test_without_the_snapshot_there_is_no_way_back_and_nothing_is_touched(target: Target) -> None:
+    kept = target.replace()
+    call(target.cloud.region, delete_snapshot, SnapshotId=kept[0])
+    with pytest.raises(TargetFailed, match="no snapshot says how to put it back"):
+        target.put_back()
+    assert target.contents() == REPLACED
+
+
+@pytest.mark.parametrize("step", ["untag", "drop"])
+def test_a_release_that_stops_half_way_is_ended_before_anything_else(
+    target: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    target.replace()
+    breaks(monkeypatch, step)
+    with pytest.raises(TargetFailed, match="broken"):
+        target.release()
+    for work in (target.put_back, lambda: target.replace(run="r2")):
+        with pytest.raises(TargetFailed, match="its former disks are being removed"):
+            work()
+    assert target.contents() == REPLACED
+    target.release()
+    assert (target.contents(), target.more(), target.listed()) == (REPLACED, {}, [])
+
+
+def test_a_release_leaves_a_machine_with_all_of_its_disks(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, "_attach")
+    with pytest.raises(TargetFailed, match="broken"):
+        target.replace()
+    target.release()
+    assert sorted(target.contents()) == sorted(REPLACED)
+
+
+def test_a_disk_of_its_own_that_the_user_detached_is_not_removed(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, "save")
+    with pytest.raises(TargetFailed, match="broken"):
+        target.replace()
+    disk = target.disks()[1]
+    disk.instance = disk.device = ""
+    target.release()
+    assert disk.id in {row.id for row in target.cloud.region.disks}
+    assert read(disk) == OWN[1]
+    assert target.listed() == []
+
+
+def test_an_image_that_fails_is_made_again(target: Target) -> None:
+    target.replace()
+    target.cloud.calls.add(Rule("image.make", "fault", times=1))
+    with pytest.raises(
+        TargetFailed, match="the image of the former system disk failed or was removed"
+    ) as failed:
+        target.put_back()
+    assert failed.value.retryable
+    target.put_back()
+    assert (target.contents(), target.more(), target.listed()) == (OWN, {}, [])
+
+
+def test_a_snapshot_that_the_user_removes_meanwhile_ends_the_wait(make_cloud: Make) -> None:
+    target = Target(make_cloud(boot=""))
+    region = target.cloud.region
+    region.timing = replace(region.timing, snapshot=3600.0)
+    outcome: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            target.cloud.provider(boots=False, patience=1.0).target_instances.replace_disks(target.order())
+        except TargetFailed as failed:
+            outcome.append(failed)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+
+        def former() -> list[str]:
+            return [row.id for row in region.snapshots if row.tags.get("connector-disk") == "former-system"]
+
+        snapshot = eventually(former, "the snapshot has begun")[0]
+        with region.lock:
+            region.snapshots.drop(snapshot)
+    assert "failed or was removed" in str(outcome[0])
+    assert target.contents() == OWN
+
+
+def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten(make_cloud: Make) -> None:
+    """The answer of CreateSnapshot is lost, and lists do not show it for a while."""
+    faults = CutOnce()
+    target = Target(make_cloud(boot="", faults=faults, timing=SLOW_TO_SHOW))
+    region = target.cloud.region
+    faults.add(Rule("CreateSnapshot", "cut", times=1))
+    for shelf in (region.instances, region.disks, region.images, region.snapshots):
+        for row in shelf:
+            shelf._lists[row.id] = 1 << 20  # everything that exists is visible
+    region.timing = replace(region.timing, lag_lists=12)
+    with pytest.raises(TargetFailed, match="did not answer CreateSnapshot"):
+        target.replace()
+    target.put_back()
+    assert (target.contents(), target.more(), target.listed()) == (OWN, {}, [])
+
+
+def test_how_a_machine_starts_is_not_taken_from_an_older_disk(target: Target) -> None:
+    target.replace()
+    target.put_back()
+    target.instance.image = "m-another-that-is-gone"
+    with pytest.raises(BadInput, match="its image m-another-that-is-gone is gone"):
+        target.replace(run="r3")
 
 
 class Phase:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from connector import files
-from connector.cloud import machine_files
+from connector.cloud import local_targets, machine_files
 from connector.cloud.local_targets import LocalTargets
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.target_instance import DiskReplacement, family
@@ -105,7 +105,7 @@ def opened(path: Path, form: str) -> Iterator[None]:
     words = ["qemu-nbd", "-f", form, "--persistent", "-k", str(socket), str(path)]
     with subprocess.Popen(words) as program:
         try:
-            eventually(socket.exists, "the disk is open")
+            eventually(lambda: local_targets._is_written(path), "the disk is open")
             yield
         finally:
             program.terminate()
@@ -247,6 +247,73 @@ def test_put_back_is_the_machine_as_it_was_with_all_of_its_files(place: Place) -
     place.targets.put_back("job-j", "app")
     assert (place.machine / "nvram.fd").read_bytes() == b"variables"
     assert (place.machine / "notes" / "a.txt").read_text() == "mine"
+
+
+def test_a_copy_of_the_machine_is_nobodys(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    shutil.copytree(place.machine, place.machine.with_name("copy"))
+    place.targets.replace_disks(place.order(instance="copy", run="r-2"))
+    place.targets.put_back("job-j", "copy")
+    assert machine_files.read(place.machine.with_name("copy")) is not None
+    assert (place.machine.with_name("copy") / "sda.raw").read_bytes()[:5] == b"web 0"
+
+
+def test_former_disks_that_were_removed_by_hand_make_the_machine_its_own(place: Place) -> None:
+    (former,) = place.targets.replace_disks(place.order())
+    shutil.rmtree(former)
+    with pytest.raises(TargetFailed, match="its former disks are gone"):
+        place.targets.put_back("job-j", "app")
+    (place.machine / "sda.raw").write_bytes(b"months of work".ljust(3 * MIB, b"\0"))
+    place.targets.replace_disks(place.order(run="r-2"))
+    place.targets.put_back("job-j", "app")
+    assert place.contents()[0] == b"months of work"
+
+
+def test_a_machine_that_was_made_anew_is_not_taken_away(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    (place.machine / "hand-over.json").unlink()
+    with pytest.raises(TargetFailed, match="somebody else has made this machine anew"):
+        place.targets.put_back("job-j", "app")
+    assert place.contents() == REPLACED
+    place.targets.release_former("job-j", "app")
+    assert place.names() == {"app"}
+
+
+def test_an_unreplaced_disk_comes_back_as_it_is_now(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    newer = place.machine / "newer"
+    newer.write_bytes(b"written anew".ljust(MIB, b"\0"))
+    newer.replace(place.machine / "sdc.raw")
+    place.targets.put_back("job-j", "app")
+    assert place.contents() == [*OWN[:2], b"written anew"]
+
+
+def test_a_second_run_that_was_refused_leaves_nothing_that_could_take_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.targets.replace_disks(place.order())
+    make, move = LocalTargets._make, files.move
+    with ExitStack() as running, monkeypatch.context() as patch:
+
+        def started(targets: LocalTargets, *words: Any) -> None:
+            make(targets, *words)
+            running.enter_context(opened(place.machine / "sdb.qcow2", "qcow2"))
+
+        patch.setattr(LocalTargets, "_make", started)
+        with pytest.raises(TargetFailed, match="is running"):
+            place.targets.replace_disks(place.order(run="r-2"))
+
+    def broken(source: Path, target: Path) -> None:
+        if source.name.endswith(".former"):
+            raise OSError(errno.EIO, "Input/output error")
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "move", broken)
+        with pytest.raises(TargetFailed, match="Input/output error"):
+            place.targets.put_back("job-j", "app")
+    place.targets.put_back("job-j", "app")
+    assert (place.contents(), place.names()) == (OWN, {"app"})
 
 
 def test_a_damaged_machine_of_the_job_can_be_put_back(place: Place) -> None:

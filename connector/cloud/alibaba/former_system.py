@@ -6,6 +6,8 @@ machine's image id is one of them, or somebody else has replaced its disk.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -39,8 +41,11 @@ class FormerSystem:
         """The system disk of the machine `row`. Without a snapshot the job's image tells nothing: a list may lag behind."""
         known = {} if snapshot is None else tags.read(snapshot)
         image = str(row.get("ImageId"))
-        if image == known.get(tags.OWN):
-            return SystemDisk.OWN
+        if image == known.get(
+            tags.OWN
+        ):  # a lagging answer shows an old image id, and a user may take the same image again
+            same = (self._calls.system_disk() or {}).get("DiskId") == (snapshot or {}).get("SourceDiskId")
+            return SystemDisk.OWN if same else SystemDisk.UNKNOWN
         if image == known.get(tags.BACK):
             return SystemDisk.PUT_BACK
         is_jobs = image == known.get(tags.PUT) or self._is_jobs(image)
@@ -85,7 +90,7 @@ class FormerSystem:
 
     def _boot(self, row: Json) -> str:
         """Architecture, boot mode and platform of the machine's system disk. Raises BadInput when nobody knows them."""
-        known = tags.read(row).get(tags.BOOT, "")
+        known = boot_of(row)
         image = next(self._calls.lists.images(ImageId=str(row.get("ImageId")), Status=_ANY), None)
         if image is not None:
             words = [image.get(name) or "" for name in ("Architecture", "BootMode", "Platform")]
@@ -115,15 +120,16 @@ class FormerSystem:
         made = self._calls.created("CreateSnapshot", parameters, attempt.token, self.snapshot)
         snapshot = str(made["SnapshotId"])
 
-        def accomplished() -> Json | None:
-            found = next(self._calls.lists.snapshots(SnapshotIds=f'["{snapshot}"]'), None)
-            return found if found is not None and found.get("Status") != "progressing" else None
-
-        made = self._calls.api.until(accomplished, "accomplished", on=snapshot, patience=float("inf"))
-        if made.get("Status") != "accomplished":
-            self.drop()
+        whole = self._settled(
+            lambda: next(self._calls.lists.snapshots(SnapshotIds=f'["{snapshot}"]'), None), "progressing"
+        )
+        if whole is None or whole.get("Status") != "accomplished":
+            self._calls.ledger.gone(attempt)
             raise TargetFailed(
-                "the snapshot of the former system disk failed", on=snapshot, remedy="start the job again"
+                "the snapshot of the former system disk failed or was removed",
+                on=snapshot,
+                remedy="start the job again",
+                retryable=True,
             )
         self._calls.ledger.made(attempt, snapshot)
 
@@ -184,29 +190,57 @@ class FormerSystem:
             row = self._calls.created("CreateImage", parameters, attempt.token, look)
         image = str(row["ImageId"])
 
-        def available() -> Json | None:
-            found = next(self._calls.lists.images(ImageId=image, Status=_ANY), None)
-            return found if found is not None and found.get("Status") not in ("Creating", "Waiting") else None
-
-        def visible() -> Json | None:
-            return next(self._calls.lists.images(ImageId=image, Status=_ANY), None)
-
-        self._calls.api.until(visible, "visible", on=image)
-        self._calls.api.until(available, "available", on=image, patience=float("inf"))
+        made = self._settled(
+            lambda: next(self._calls.lists.images(ImageId=image, Status=_ANY), None), "Creating", "Waiting"
+        )
+        if made is None or made.get("Status") != "Available":
+            if made is not None:
+                self._calls.delete("DeleteImage", self._calls.given(ImageId=image, Force=True))
+            self._calls.ledger.gone(attempt)
+            raise TargetFailed(
+                "the image of the former system disk failed or was removed",
+                on=image,
+                remedy="try again",
+                retryable=True,
+            )
         self._calls.ledger.made(attempt, image)
         return image
+
+    def _settled(self, look: Callable[[], Json | None], *passing: str) -> Json | None:
+        """The row when its status is none of those that pass; None if it is not there, or not there any more."""
+        deadline = time.monotonic() + self._calls.settings.patience
+        while True:
+            row = look()
+            if row is not None and row.get("Status") not in passing:
+                return row
+            if row is not None:
+                deadline = time.monotonic() + self._calls.settings.patience
+            elif time.monotonic() > deadline:
+                return None
+            self._calls.api.pause()
+
+    def _let_appear(self) -> None:
+        """Wait until a snapshot that was asked for a moment ago is visible: what is not seen is not removed."""
+        asked = [row for row in self._calls.ledger.remaining(FORMER_DISK) if row.name == "former/system"]
+        age = max(0.0, time.time() - self._calls.ledger.youngest())
+        deadline = time.monotonic() + self._calls.settings.consistency - age
+        while any(row.reference is None for row in asked) and self.snapshot() is None:
+            if time.monotonic() > deadline:
+                return
+            self._calls.api.pause()
 
     def drop(self) -> None:
         """The image of it goes first: the cloud keeps a snapshot as long as an image has it. What the image said stays with
         the machine, whose image id points at nothing then.
         """
+        self._let_appear()
         images = list(self._calls.lists.images(Status=_ANY, Tag=tags.written(self._calls.mine(_BACK))))
         snapshots = list(self._calls.lists.snapshots(Tag=tags.written(self._calls.mine(_SYSTEM))))
         row = self._calls.lists.instance(self._calls.instance)
         if row is not None and any(image["ImageId"] == row.get("ImageId") for image in images):
             boot = next((tags.read(snapshot).get(tags.BOOT, "") for snapshot in snapshots), "")
             if boot:
-                self._calls.tag(self._calls.instance, "instance", {tags.BOOT: boot})
+                self._calls.tag(self._calls.instance, "instance", {tags.BOOT: f"{row['ImageId']}|{boot}"})
         for image in images:
             self._calls.delete("DeleteImage", self._calls.given(ImageId=image["ImageId"], Force=True))
         for snapshot in snapshots:
@@ -217,3 +251,9 @@ class FormerSystem:
         ):
             if attempt.name in ("image/former", "former/system"):
                 self._calls.ledger.gone(attempt)
+
+
+def boot_of(row: Json) -> str:
+    """Architecture, boot mode and platform of a machine whose image we removed; empty if another image is its image now."""
+    image, _, known = tags.read(row).get(tags.BOOT, "").partition("|")
+    return known if image == row.get("ImageId") else ""

@@ -89,8 +89,8 @@ class AlibabaProvider:
         return LIMITS
 
     @property
-    def target_instances(self) -> CloudTargets:
-        return self._targets
+    def target_instances(self) -> CloudTargets | None:
+        return self._targets if self._settings.target_instances else None
 
     @property
     def drills(self) -> None:

@@ -9,7 +9,7 @@ which system disk it has, and the tags of the snapshot say which image that disk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +45,7 @@ class TargetDisks:
         """The references of what is kept."""
         row = self._calls.require()
         self._require_free()
+        self._must_not_be_releasing(self._system.snapshot())
         image, run = replacement.image, replacement.run
         sources = self._sources(image)
         if not self._is_done(row, image, run, len(sources) - 1):
@@ -74,16 +75,19 @@ class TargetDisks:
 
     def put_back(self) -> None:
         snapshot, former = self._system.snapshot(), self._former_disks()
-        if snapshot is None and not former:
+        row = self._calls.lists.instance(self._calls.instance)
+        if snapshot is None and not former and (row is None or self._is_own(row)):
             return self._forget_former()
         row = self._calls.require()
         self._require_free()
+        self._must_not_be_releasing(snapshot)
         has = self._system.which(row, snapshot)
         if has is SystemDisk.UNKNOWN:
             raise TargetFailed(
-                f"its system disk is of the image {row.get('ImageId')}, which is neither its own nor the job's",
+                f"its system disk is of the image {row.get('ImageId')}, and no snapshot says how to put it back",
                 on=f"target instance {self._calls.instance}",
-                remedy="somebody has replaced it since: put it back by hand, or let the former disks go",
+                remedy="if somebody has replaced it since: put it back by hand, or let the former disks go; else try again",
+                retryable=True,
             )
         if has is SystemDisk.REPLACED and snapshot is not None:
             self._calls.stop(row, allowed=False)
@@ -92,32 +96,51 @@ class TargetDisks:
             self._system.replace(image, int(snapshot.get("SourceDiskSize") or 0))
         if any(disk.get("InstanceId") != self._calls.instance for disk in former) or self._parts(_NEW):
             self._calls.stop(self._calls.require(), allowed=False)
-        self._remove_new(but="")
+        self._remove_new(but="", places={_place(disk) for disk in former})
         for disk in former:
             self._attach(disk, delete=tags.read(disk)[tags.DISK].endswith("-delete"))
             self._calls.untag(str(disk["DiskId"]))
         self._system.drop()
         return self._forget_former()
 
+    def _is_own(self, row: Json) -> bool:
+        return not self._parts(_NEW) and self._system.which(row, None) is SystemDisk.OWN
+
+    def _must_not_be_releasing(self, snapshot: Json | None) -> None:
+        if snapshot is not None and tags.RELEASING in tags.read(snapshot):
+            raise TargetFailed(
+                "its former disks are being removed",
+                on=f"target instance {self._calls.instance}",
+                remedy="end that first: `connector job former-disks JOB --release`",
+            )
+
     def release(self) -> None:
+        """The machine's own disks, also those that were never replaced, are only untagged."""
         snapshot, former = self._system.snapshot(), self._former_disks()
         row = self._calls.lists.instance(self._calls.instance)
-        has = SystemDisk.UNKNOWN if row is None else self._system.which(row, snapshot)
+        has = None if row is None else self._system.which(row, snapshot)
+        was_replaced = has in (None, SystemDisk.REPLACED) or (
+            has is SystemDisk.UNKNOWN and snapshot is not None
+        )
         away = [disk for disk in former if not disk.get("InstanceId")]
-        if away and snapshot is not None and has in (SystemDisk.OWN, SystemDisk.PUT_BACK):
+        if away and not was_replaced and snapshot is not None:
             raise TargetFailed(
                 "it has its own system disk, and its own data disks are detached",
                 on=f"target instance {self._calls.instance}",
                 remedy="put the former disks back first: `connector job former-disks JOB --put-back`",
             )
-        for disk in former:
-            if disk.get("InstanceId"):  # it was never replaced: it is in use
-                self._calls.untag(str(disk["DiskId"]))
-            else:
-                self._calls.delete("DeleteDisk", {"DiskId": disk["DiskId"]})
-        self._system.drop()
+        if snapshot is not None:
+            self._calls.tag(str(snapshot["SnapshotId"]), "snapshot", {tags.RELEASING: "yes"})
         for disk in self._parts(_NEW):
-            self._calls.untag(str(disk["DiskId"]))  # it is the machine's own now
+            if row is not None and not disk.get("InstanceId"):
+                self._attach(disk, delete=False)  # the image is on it: it belongs to the machine
+            self._calls.untag(str(disk["DiskId"]))
+        for disk in former:
+            if was_replaced and not disk.get("InstanceId"):
+                self._calls.delete("DeleteDisk", {"DiskId": disk["DiskId"]})
+            else:
+                self._calls.untag(str(disk["DiskId"]))
+        self._system.drop()
         self._forget_former()
 
     def _require_free(self) -> None:
@@ -193,7 +216,7 @@ class TargetDisks:
         part, like = f"{_NEW}{run}-{place}", former[place - 1]
 
         def look() -> Json | None:
-            return next(iter(self._parts(part)), None)
+            return next((disk for disk in self._parts(part) if tags.read(disk)[tags.DISK] == part), None)
 
         attempt = self._calls.ledger.open("target disk", f"run/{run}/{place}")
         row = look()
@@ -212,10 +235,11 @@ class TargetDisks:
         self._calls.ledger.made(attempt, str(row["DiskId"]))
         self._attach(row, delete=tags.read(like).get(tags.DISK, "").endswith("-delete"))
 
-    def _remove_new(self, *, but: str) -> None:
-        """Remove the disks that an earlier run of the job made for the machine."""
+    def _remove_new(self, *, but: str, places: Collection[int] | None = None) -> None:
+        """Remove the disks that an earlier run of the job made for the machine; with `places`, only where a former one exists."""
         for disk in self._parts(_NEW):
-            if not but or not tags.read(disk)[tags.DISK].startswith(f"{_NEW}{but}-"):
+            is_kept = but and tags.read(disk)[tags.DISK].startswith(f"{_NEW}{but}-")
+            if not is_kept and (places is None or _place(disk) in places):
                 self._detach(disk)
                 self._calls.delete("DeleteDisk", {"DiskId": disk["DiskId"]})
 

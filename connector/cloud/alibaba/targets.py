@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
+from connector.cloud.alibaba.former_system import boot_of
 from connector.cloud.alibaba.market import GIB
 from connector.cloud.alibaba.target_calls import TargetCalls, TargetLists
 from connector.cloud.alibaba.target_disks import TargetDisks
@@ -32,14 +32,13 @@ class CloudTargets:
         if row is None:
             return None
         image = next(self._lists.images(ImageId=str(row.get("ImageId"))), {})
-        known = tags.read(row).get(tags.BOOT, "")
         return TargetInstance(
             id=instance,
             name=str(row.get("InstanceName") or ""),
             running=row.get("Status") != "Stopped",
             family=_family(row),
             disks=tuple(int(disk["Size"]) * GIB for disk in self._lists.attached(instance)),
-            architecture=str(image.get("Architecture") or known.partition("|")[0]),
+            architecture=str(image.get("Architecture") or boot_of(row).partition("|")[0]),
         )
 
     def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
