@@ -41,9 +41,8 @@ class FormerSystem:
         """The system disk of the machine `row`. Without a snapshot the job's image tells nothing: a list may lag behind."""
         known = {} if snapshot is None else tags.read(snapshot)
         image = str(row.get("ImageId"))
-        if image == known.get(
-            tags.OWN
-        ):  # a lagging answer shows an old image id, and a user may take the same image again
+        if image == known.get(tags.OWN):
+            # A lagging answer shows an old image id, and its owner may take the same image again: the disk's id decides.
             same = (self._calls.system_disk() or {}).get("DiskId") == (snapshot or {}).get("SourceDiskId")
             return SystemDisk.OWN if same else SystemDisk.UNKNOWN
         if image == known.get(tags.BACK):
