@@ -24,6 +24,7 @@ LOCAL = {
     "code_file",
     "follow",
     "key_id",
+    "operation",
     "others",
     "remote",
     "report",

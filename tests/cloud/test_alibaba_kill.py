@@ -174,6 +174,10 @@ def test_a_disk_that_is_added_later_is_made_once(make_cloud: Make) -> None:
         assert {disk.instance for disk in cloud.region.disks} == {next(iter(cloud.region.instances)).id}
 
 
+#: Only for jobs that put an image onto an instance of the user: tests/cloud/test_alibaba_targets.py makes them.
+FOR_TARGETS = {"DetachDisk", "ReplaceSystemDisk", "UntagResources"}
+
+
 def test_the_documented_permissions_are_enough_and_none_is_too_much(make_cloud: Make) -> None:
     page = (Path(__file__).parents[2] / "docs" / "alibaba.md").read_text()
     granted = {action for _, action in re.findall(r'"(ecs|vpc):([A-Za-z]+)"', page)}
@@ -191,4 +195,5 @@ def test_the_documented_permissions_are_enough_and_none_is_too_much(make_cloud: 
     release(cloud)
     forget(cloud)
     assert set(cloud.census().values()) == {0}
-    assert set(faults.seen) - {"image.make"} == granted
+    asked = set(faults.seen) - {"image.make"}
+    assert asked | FOR_TARGETS == granted

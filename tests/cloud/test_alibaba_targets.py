@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,15 +21,16 @@ from connector.errors import BadInput, TargetFailed
 from simulator.cloud import disks as cloud_disks
 from simulator.cloud import groups, instances, launch, networks
 from simulator.cloud.codes import Refused
+from simulator.cloud.dispatch import OPERATIONS
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
 from simulator.cloud.replace import replace_system_disk
 from simulator.cloud.resources import Disk, Instance
 from simulator.cloud.snapshots import delete_snapshot
 from simulator.faults import Rule
-from tests.cloud.alibaba import QUICK, Cloud
+from tests.cloud.alibaba import KEY, QUICK, Cloud
 from tests.cloud.conftest import image_for, request_for
-from tests.cloud.test_alibaba_kill import CutOnce
+from tests.cloud.test_alibaba_kill import FOR_TARGETS, CutOnce
 from tests.waiting import eventually
 
 TOKEN: Final = "instance-j-1"
@@ -167,6 +170,18 @@ def test_what_a_job_has_to_know_of_an_instance(target: Target) -> None:
 
 def test_nothing_is_offered_unless_the_operator_allows_it(target: Target) -> None:
     assert target.cloud.provider(boots=False, target_instances=False).target_instances is None
+
+
+def test_the_documented_permissions_are_enough(make_cloud: Make) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alibaba.md").read_text()
+    granted = {action for _, action in re.findall(r'"(ecs|vpc):([A-Za-z]+)"', page)}
+    known = {name for operations in OPERATIONS.values() for name in operations}
+    limited = replace(KEY, denied=tuple(sorted(known - granted)))
+    target = Target(make_cloud(boot="", keys=(limited,)))
+    target.replace()
+    target.put_back()
+    assert (target.contents(), target.more()) == (OWN, {})
+    assert set(target.cloud.calls.seen) >= FOR_TARGETS
 
 
 def test_an_intermediate_instance_is_no_target(target: Target) -> None:

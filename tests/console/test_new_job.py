@@ -173,11 +173,14 @@ def test_r23_r25_a_windows_licence_of_ones_own_is_warned_of(console: Console) ->
     assert "BYOL" in page.text
 
 
-def test_r45_r46_r47_no_instance_is_offered_as_a_target(console: Console) -> None:
-    """So none of another system, region or account can be chosen: every job makes an image."""
-    for name in ("InstanceId", "TargetType"):
-        _, refused = make(console, **{name: "x"})
-        assert (refused.status, name in refused.banner) == (400, True)
+def test_r45_r46_r47_a_target_instance_is_named_and_must_be_within_reach(console: Console) -> None:
+    """The dialog says the target type itself; this target has no instances to choose from."""
+    _, refused = make(console, TargetType="TargetInstance")
+    assert (refused.status, "TargetType" in refused.banner) == (400, True)
+    _, refused = make(console, InstanceId="i-1")
+    assert refused.status == 400
+    assert "this provider makes images" in refused.banner
+    assert console.house.store.jobs.all() == []
 
 
 def test_r77_r78_the_console_shows_when_a_job_expires_and_does_not_let_it_be_changed(

@@ -239,7 +239,7 @@ def make_house(quick_folder: Path) -> Iterator[Callable[[Quotas], House]]:
     made: list[House] = []
 
     def make(limits: Quotas) -> House:
-        made.append(House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder, limits))
+        made.append(House(fresh.sqlite(quick_folder / f"{len(made) or 'x'}.sqlite"), quick_folder, limits))
         return made[-1]
 
     yield make

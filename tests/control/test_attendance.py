@@ -12,6 +12,7 @@ from connector.cloud.provider import Health
 from connector.control.domain.entities import Outcome, Pass, PassState
 from connector.control.engine.background import Background
 from connector.errors import Conflict, ConnectorError, TargetFailed, TransferFailed
+from tests.control import fresh
 from tests.control.house import House
 from tests.waiting import PATIENCE
 
@@ -20,7 +21,7 @@ TOKEN = "instance-{}"
 
 @pytest.fixture
 def house(quick_folder: Path) -> Iterator[House]:
-    made = House(f"sqlite:///{quick_folder / 'house.sqlite'}", quick_folder)
+    made = House(fresh.sqlite(quick_folder / "house.sqlite"), quick_folder)
     yield made
     made.store.close()
 

@@ -13,6 +13,7 @@ from connector.control.domain.entities import Outcome
 from connector.control.domain.refusals import OutOfRange
 from connector.control.service import forecast as estimate
 from connector.control.service.forecast import forecast
+from tests.control import fresh
 from tests.control.house import House
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -21,7 +22,7 @@ SIZES = st.lists(st.integers(0, 1 << 44), min_size=1, max_size=20)
 
 @pytest.fixture
 def house(quick_folder: Path) -> Iterator[House]:
-    made = House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder)
+    made = House(fresh.sqlite(quick_folder / "x.sqlite"), quick_folder)
     yield made
     made.store.close()
 

@@ -26,6 +26,7 @@ from connector.control.store import NewJob, Quotas
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import Conflict, ControlFailed, NotFound
 from connector.specification.fields import JOB_FIELDS
+from tests.control import fresh
 from tests.control.house import DAY, GRACE, HOUR, Crash, House
 
 CHANGES = {
@@ -50,7 +51,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         path = Path(self.folder.name)
-        self.house = House(self.url or f"sqlite:///{path / 'x.sqlite'}", path, LIMITS)
+        self.house = House(self.url or fresh.sqlite(path / "x.sqlite"), path, LIMITS)
         if self.url:
             _empty(self.house)
         self.house.cloud.instances.clear()

@@ -16,13 +16,14 @@ from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefu
 from connector.control.http import views
 from connector.control.smc import extension_shapes as show
 from connector.control.store import NewJob
+from tests.control import fresh
 from tests.control.conftest import machine
 from tests.control.house import House
 
 
 @pytest.fixture
 def house(quick_folder: Path) -> Iterator[House]:
-    made = House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder)
+    made = House(fresh.sqlite(quick_folder / "x.sqlite"), quick_folder)
     yield made
     made.store.close()
 

@@ -14,6 +14,7 @@ from benchmarks import crowd
 from connector.control.domain.entities import TagKind
 from connector.control.domain.jobs import JobEvent
 from connector.control.store import JobFilter, SourceFilter, Store, search
+from tests.control import fresh
 
 COUNT = 60
 
@@ -112,7 +113,7 @@ def _plan(url: str, work: Search) -> list[str]:
 @pytest.mark.parametrize("name", SEARCHES)
 def test_no_search_reads_a_whole_table(quick_folder: Path, name: str) -> None:
     """Not row by row; the newest first, in the order of an index, until a page is full, is fine."""
-    plans = _plan(f"sqlite:///{quick_folder / 'x.sqlite'}", SEARCHES[name])
+    plans = _plan(fresh.sqlite(quick_folder / "x.sqlite"), SEARCHES[name])
     whole = [step for step in plans if step.startswith("SCAN") and "USING" not in step]
     assert whole == [], os.linesep.join(plans)
 
@@ -125,5 +126,5 @@ def test_no_search_reads_a_whole_table(quick_folder: Path, name: str) -> None:
     ],
 )
 def test_tags_of_a_resource_are_found_by_the_resource(quick_folder: Path, look: Search) -> None:
-    plans = _plan(f"sqlite:///{quick_folder / 'x.sqlite'}", look)
+    plans = _plan(fresh.sqlite(quick_folder / "x.sqlite"), look)
     assert all("resource_id=?" in step for step in plans if "SEARCH tags" in step), os.linesep.join(plans)

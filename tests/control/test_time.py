@@ -17,6 +17,7 @@ from connector.control.store import NewJob, Quotas
 from connector.control.store.limits import PassGroup, why_waiting
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
+from tests.control import fresh
 from tests.control.house import DAY, GRACE, HOUR, House
 
 
@@ -495,7 +496,7 @@ def test_x15_a_code_enrols_until_it_is_used_up_disabled_or_expired(house: House)
 
 
 def test_x17_workgroups_have_limits_and_a_status_that_follows_from_their_jobs(tmp_path: Path) -> None:
-    house = House(f"sqlite:///{tmp_path / 'g.sqlite'}", tmp_path, Quotas(workgroups=2, workgroup_sources=2))
+    house = House(fresh.sqlite(tmp_path / "g.sqlite"), tmp_path, Quotas(workgroups=2, workgroup_sources=2))
     a, b, c = house.register("a", "b", "c")
     groups = house.store.workgroups
     wave = groups.create("wave", "first", client_token="t").id

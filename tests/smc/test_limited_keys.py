@@ -27,6 +27,7 @@ from connector.control.state.epoch import confirm
 from connector.control.state.vault import Vault
 from connector.control.store import NewJob
 from connector.errors import AuthenticationFailed, Conflict
+from tests.control import fresh
 from tests.control.conftest import quick_folder
 from tests.control.house import DAY, House
 
@@ -84,7 +85,7 @@ class World:
 
 @pytest.fixture
 def house(quick_folder: Path) -> Iterator[House]:
-    made = House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder)
+    made = House(fresh.sqlite(quick_folder / "x.sqlite"), quick_folder)
     yield made
     made.store.close()
 

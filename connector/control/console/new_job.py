@@ -112,6 +112,8 @@ def asked(form: Mapping[str, str]) -> dict[str, str]:
         raise Denied("UnknownParameter", f"A job made here has no {name}.", "use the public API for it")
     if values.get("RunOnce", "true").lower() == "true":
         values = {name: value for name, value in values.items() if name not in _INCREMENTAL}
+    if "InstanceId" in values:
+        values["TargetType"] = "TargetInstance"
     if (start := values.get("ScheduledStartTime")) is not None:
         values["ScheduledStartTime"] = _utc(start)
     if replication:
