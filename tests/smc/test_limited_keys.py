@@ -41,6 +41,7 @@ LISTS = {
     "DescribeWorkgroups": ("Workgroups", "Workgroup", "WorkgroupId", "group"),
     "DescribeReplicationJobProgress": ("ReplicationJobs", "ReplicationJob", "JobId", "job"),
     "DescribeReplicationJobDrills": ("Drills", "Drill", "JobId", "job"),
+    "DescribeFormerDisks": ("FormerDisks", "FormerDisk", "JobId", "job"),
     "DescribeSourceServerFindings": ("SourceServers", "SourceServer", "SourceId", "source"),
     "DescribeMigrationAppliances": ("Appliances", "Appliance", "ApplianceId", "appliance"),
 }
@@ -60,6 +61,7 @@ class Tenant:
         rhythm = {"run_once": False, "frequency": 12, "max_images": 3}
         self.job = house.service.create(NewJob(self.source, f"job-{name}", **rhythm)).id  # type: ignore[arg-type]
         about = ("m-1", name, "cloud:x", 1, False, "none", False, 600.0, "", house.clock(), "AK1")
+        store.hand_overs.begin(self.job, f"i-{name}")
         store.drills.ask(Drill(f"d-{name}", self.job, *about))
 
     @staticmethod
