@@ -13,35 +13,22 @@ from connector.cli.access import with_client
 from connector.cli.asking import agreed
 from connector.cli.options import JSON
 from connector.clients.smc import Json, SmcClient
-from connector.errors import BadInput, ControlFailed, Interrupted, NotFound
+from connector.errors import BadInput, Interrupted, NotFound, TargetFailed
+from connector.specification.former_disk_words import STATES, UNDER_WAY
 
 PACE: Final = 1.0  # seconds between two looks
-_UNDER_WAY: Final = ("PuttingBack", "Releasing")
-_STATES: Final = {
-    "Begun": "the image goes onto its disks; the former disks may be kept already",
-    "Done": "the image is on its disks; the former disks are kept",
-    "PutBack": "it has its former disks again, and is stopped",
-    "Released": "the image is on its disks; the former disks are removed",
-    "PuttingBack": "the former disks are being put back",
-    "Releasing": "the former disks are being removed",
-}
 
 
 @click.command("former-disks")
 @click.argument("word", metavar="JOB")
-@click.option(
-    "--put-back",
-    "operation",
-    flag_value="PutBackFormerDisks",
-    help="Give the target instance these disks again.",
-)
-@click.option(
-    "--release", "operation", flag_value="ReleaseFormerDisks", help="Remove them. There is no way back then."
-)
+@click.option("--put-back", is_flag=True, help="Give the target instance these disks again.")
+@click.option("--release", is_flag=True, help="Remove them. There is no way back then.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_client
 @JSON
-def former_disks(client: SmcClient, word: str, operation: str | None, yes: bool, as_json: bool) -> None:
+def former_disks(
+    client: SmcClient, word: str, put_back: bool, release: bool, yes: bool, as_json: bool
+) -> None:
     """Show, put back or remove the disks that a target instance had before the job.
 
     A job with TargetType TargetInstance replaces the disks of a machine in the target and keeps the former ones until you let
@@ -54,8 +41,13 @@ def former_disks(client: SmcClient, word: str, operation: str | None, yes: bool,
     connector job former-disks web-01 --release
 
     \b
-    Exit codes: 0 done; 3 no such job, or it has no target instance; 8 the target refused, or the machine runs.
+    Exit codes: 0 done; 3 no such job, or it has no target instance; 9 the target refused, or the machine runs.
     """
+    if put_back and release:
+        raise BadInput(
+            "--put-back and --release exclude each other", on="former-disks", remedy="give one of them"
+        )
+    operation = "PutBackFormerDisks" if put_back else "ReleaseFormerDisks" if release else None
     job = records.find_job(client, word)
     row = _row(client, job)
     if operation is not None:
@@ -66,11 +58,11 @@ def former_disks(client: SmcClient, word: str, operation: str | None, yes: bool,
         tables.document(row)
     else:
         click.echo(
-            f"target instance {tables.plain(row['InstanceId'])}: {_STATES.get(row['State'], row['State'])}"
+            f"target instance {tables.plain(row['InstanceId'])}: {STATES.get(row['State'], row['State'])}"
         )
         tables.section("former disks", records.items(row, "Disks", "Disk"), _COLUMNS)
     if operation is not None and row["Trouble"]:
-        raise ControlFailed(
+        raise TargetFailed(
             str(row["Trouble"]), on=str(job["Name"]), remedy="mend it, then run the same command again"
         )
 
@@ -111,7 +103,7 @@ def _agree(operation: str, row: Json, yes: bool) -> None:
 def _ended(client: SmcClient, job: Json) -> Json:
     """The row when nothing is under way any more."""
     try:
-        while (row := _row(client, job))["State"] in _UNDER_WAY:
+        while (row := _row(client, job))["State"] in UNDER_WAY:
             time.sleep(PACE)
     except KeyboardInterrupt:
         raise Interrupted(

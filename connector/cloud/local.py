@@ -17,7 +17,6 @@ directory is left then, and `create_instance` starts the same instance on it aga
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import shutil
@@ -33,6 +32,7 @@ from connector.child import Child
 from connector.clients.endpoint import objects
 from connector.cloud import addresses, conversion_child, image_order, machine_files, ovf
 from connector.cloud.drill_child import LocalDrills
+from connector.cloud.file_errors import translated
 from connector.cloud.local_targets import LocalTargets
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
@@ -45,7 +45,7 @@ from connector.cloud.provider import (
     Placement,
     StoredImage,
 )
-from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
+from connector.errors import BadInput, Conflict, ControlFailed, TargetFailed
 from connector.files import move, replace
 from connector.model import InstanceAddress, TargetLimits
 from connector.specification import image_formats
@@ -83,7 +83,7 @@ class LocalProvider:
         self._children: dict[str, Child] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
-        with _translated(self._root):
+        with translated(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
             private.directory(self._root / "instances")
             (self._root / "images").mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ class LocalProvider:
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         directory = self._directory(request.token)
-        with self._exclusively(request.token), _translated(directory):
+        with self._exclusively(request.token), translated(directory):
             if self._running(request.token) is None:
                 private.directory(directory)
                 private.directory(directory / "data")
@@ -196,7 +196,7 @@ class LocalProvider:
 
     def release(self, token: str, *, keep_disks: bool) -> None:
         directory = self._directory(token)
-        with self._exclusively(token), _translated(directory):
+        with self._exclusively(token), translated(directory):
             with self._guard:
                 running = self._children.pop(token, None)
             if running is not None:
@@ -231,7 +231,7 @@ class LocalProvider:
     def _take_over(
         self, token: str, target: Path, files: Sequence[str], describe: Callable[[Path], Mapping[str, bytes]]
     ) -> None:
-        with self._exclusively(token), _translated(target):
+        with self._exclusively(token), translated(target):
             _claim(target, token)
             sources = [self._handed_over(token, file) for file in files]
             names = {source.name for source in sources}
@@ -272,7 +272,7 @@ class LocalProvider:
 
     def delete_image(self, name: str) -> None:
         target = self._root / "images" / _plain(name)
-        with _translated(target):
+        with translated(target):
             for own_files in (target, _draft(target), _former(target)):
                 _remove(own_files)
             _owner(target).unlink(missing_ok=True)
@@ -425,18 +425,3 @@ def _image(path: Path, details: Mapping[str, object] | None = None) -> StoredIma
         created=path.stat().st_ctime,
         details=details or {},
     )
-
-
-@contextmanager
-def _translated(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except ConnectorError:
-        raise
-    except OSError as error:
-        kind = TargetFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TargetFailed
-        raise kind(
-            f"cannot use this directory: {error.strerror}",
-            on=str(place),
-            remedy="check space and permissions",
-        ) from error

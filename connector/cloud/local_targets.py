@@ -12,21 +12,20 @@ complete or does not have the machine's name.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import shutil
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from connector import files
 from connector.cloud import machine_files
+from connector.cloud.file_errors import translated
 from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.cloud.target_instance import (
     DiskReplacement,
@@ -74,17 +73,17 @@ class LocalTargets:
 
     def replace_disks(self, replacement: DiskReplacement) -> Sequence[str]:
         place = _Places(self._root, replacement.instance, replacement.token)
-        with self._lock, _translated(place.machine):
+        with self._lock, translated(place.machine):
             place.finish()
             record = _record(place.machine)
             was_ours = record.get("token") == replacement.token and place.former.exists()
             if not was_ours or {**record, **_written(replacement)} != record:
                 self._require(replacement, place, record)
-                self._make(replacement, place)
                 try:
+                    self._make(replacement, place)
                     _require_closed(place.machine, replacement.instance)  # the copy may have taken hours
-                except TargetFailed:
-                    _emptied(place.making)
+                except (ConnectorError, OSError):
+                    _emptied(place.making)  # it is as large as the image, and nobody lists it
                     raise
                 files.move(place.machine, place.gone if was_ours else place.former)
                 files.move(place.making, place.machine)
@@ -138,7 +137,7 @@ class LocalTargets:
 
     def put_back(self, token: str, instance: str) -> None:
         place = _Places(self._root, instance, token)
-        with self._lock, _translated(place.machine):
+        with self._lock, translated(place.machine):
             _emptied(place.gone)
             _emptied(place.making)
             record = _record(place.machine)
@@ -158,7 +157,7 @@ class LocalTargets:
                         remedy="move it away and try again, or let the former disks go",
                     )
                 _require_closed(place.machine, instance)
-                _keep_unreplaced(place, int(record.get("disks", "0")))
+                _keep_unreplaced(place, record.get("disks", ""))
                 files.move(place.machine, place.gone)
             files.move(place.former, place.machine)
             _emptied(place.gone)
@@ -166,7 +165,7 @@ class LocalTargets:
 
     def release_former(self, token: str, instance: str) -> None:
         place = _Places(self._root, instance, token)
-        with self._lock, _translated(place.former):
+        with self._lock, translated(place.former):
             place.finish()
             if not place.machine.exists() and place.former.exists():
                 files.move(place.former, place.machine)  # nothing was put in its place
@@ -210,10 +209,15 @@ class _Places:
             _emptied(self.making)
 
 
-def _keep_unreplaced(place: _Places, replaced: int) -> None:
-    """Disks that the hand-over left alone come back as they are now, also where a program has written them anew."""
+def _keep_unreplaced(place: _Places, replaced: str) -> None:
+    """Disks that the hand-over left alone come back as they are now, also where a program has written them anew.
+
+    `replaced`: how many disks were replaced, as the record says. A former disk of these is never touched.
+    """
     former = machine_files.read(place.former)
-    for disk in former.disks[replaced:] if former is not None else ():
+    if former is None or not replaced.isdecimal():
+        return
+    for disk in former.disks[int(replaced) :]:
         now, before = place.machine / disk.file, place.former / disk.file
         if now.exists() and not (before.exists() and before.samefile(now)):
             linked = before.with_name(f".{before.name}.now")
@@ -356,18 +360,3 @@ def _runs(instance: str) -> TargetFailed:
         remedy="stop it, then try again",
         retryable=True,
     )
-
-
-@contextmanager
-def _translated(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except ConnectorError:
-        raise
-    except OSError as error:
-        kind = TargetFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TargetFailed
-        raise kind(
-            f"cannot use this directory: {error.strerror}",
-            on=str(place),
-            remedy="check space and permissions",
-        ) from error

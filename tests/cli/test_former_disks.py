@@ -52,6 +52,32 @@ def test_they_are_shown(handed_over: Callable[[], str], connector: Connector) ->
     assert (row["State"], row["Disks"]["Disk"][0]["Reference"]) == ("Done", "/former/app-01")
 
 
+def test_two_ways_at_once_are_refused_and_nothing_is_done(
+    handed_over: Callable[[], str], connector: Connector
+) -> None:
+    name = handed_over()
+    for words in (("--put-back", "--release"), ("--release", "--put-back")):
+        refused = connector("job", "former-disks", name, *words, "--yes", code=2)
+        assert "--put-back and --release exclude each other; give one of them" in refused.err
+    assert connector("job", "former-disks", name, "--json").json["State"] == "Done"
+
+
+def test_what_the_target_refuses_is_said_and_can_be_repeated(
+    handed_over: Callable[[], str], cloud: Cloud, connector: Connector
+) -> None:
+    """The machine is gone, and with it what could be put back."""
+    name = handed_over()
+    machine_of = cloud.plane.root / "store" / "machines" / "app-01"
+    elsewhere = machine_of.rename(machine_of.with_name("elsewhere"))
+    refused = connector("job", "former-disks", name, "--put-back", "--yes", code=9)
+    assert "target instance app-01: does not exist here" in refused.err
+    assert "then run the same command again" in refused.err
+    elsewhere.rename(machine_of)
+    assert (
+        "it has its former disks again" in connector("job", "former-disks", name, "--put-back", "--yes").out
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "question", "outcome"),
     [

@@ -22,8 +22,8 @@ from connector.cloud import local_targets, machine_files
 from connector.cloud.local_targets import LocalTargets
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.target_instance import DiskReplacement, family
-from connector.errors import BadInput, TargetFailed
-from connector.transfer.qemu_img import qemu_img
+from connector.errors import BadInput, TargetFailed, TargetFull
+from connector.transfer.qemu_img import QemuImgAnswer, qemu_img
 from tests.waiting import eventually
 
 MIB: Final = 1 << 20
@@ -313,6 +313,31 @@ def test_a_second_run_that_was_refused_leaves_nothing_that_could_take_over(
         with pytest.raises(TargetFailed, match="Input/output error"):
             place.targets.put_back("job-j", "app")
     place.targets.put_back("job-j", "app")
+    assert (place.contents(), place.names()) == (OWN, {"app"})
+
+
+def test_a_record_that_lost_its_number_costs_no_former_disk(place: Place) -> None:
+    place.targets.replace_disks(place.order())
+    record = json.loads((place.machine / "hand-over.json").read_text())
+    for damaged in ({k: v for k, v in record.items() if k != "disks"}, record | {"disks": "-1"}):
+        (place.machine / "hand-over.json").write_text(json.dumps(damaged))
+        place.targets.put_back("job-j", "app")
+        assert place.contents() == OWN
+        place.targets.replace_disks(place.order())
+
+
+def test_a_copy_that_fails_leaves_no_half_machine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be as large as the image, and fill the disk that was full already."""
+
+    def full(*words: str) -> QemuImgAnswer:
+        if words[0] == "convert" and words[-1].endswith("sdb.qcow2"):
+            return QemuImgAnswer("", "error while writing: No space left on device")
+        return qemu_img(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_targets, "_qemu_img", full)
+        with pytest.raises(TargetFull, match="No space left"):
+            place.targets.replace_disks(place.order())
     assert (place.contents(), place.names()) == (OWN, {"app"})
 
 

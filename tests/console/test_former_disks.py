@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.control.domain.entities import HandOverState, Role
+from connector.specification.former_disk_words import STATES, UNDER_WAY
 from tests.console.conftest import Console
 
 
@@ -27,13 +28,13 @@ PUT_BACK, RELEASE = "Put the former disks of app-01 back", "Remove the former di
             PUT_BACK,
             "The target instance gets its former disks again.",
             HandOverState.PUTTING_BACK,
-            "its former disks are being put back",
+            "the former disks are being put back",
         ),
         (
             RELEASE,
             "The former disks of the target instance are being removed.",
             HandOverState.RELEASING,
-            "its former disks are being removed",
+            "the former disks are being removed",
         ),
     ],
 )
@@ -42,7 +43,7 @@ def test_they_are_put_back_or_let_go(
 ) -> None:
     visitor = console.visitor(Role.OPERATOR)
     page = visitor.get(f"/console/jobs/{job}")
-    assert "its former disks are kept" in page.page.one(id="resources").text
+    assert "the former disks are kept" in page.page.one(id="resources").text
     pressed = visitor.press(page, button)
     assert banner in pressed.banner
     assert console.house.store.hand_overs.of([job])[job].state is state
@@ -65,7 +66,7 @@ def test_why_it_could_not_be_done_is_text_and_it_can_be_asked_for_again(console:
 def test_who_may_only_look_has_no_buttons(console: Console, job: str) -> None:
     visitor = console.visitor(Role.READER)
     page = visitor.get(f"/console/jobs/{job}")
-    assert "its former disks are kept" in page.page.one(id="resources").text
+    assert "the former disks are kept" in page.page.one(id="resources").text
     assert page.buttons() == {}
     for word in ("put-back", "release-former"):
         assert visitor.post(f"/console/jobs/{job}/{word}").status == 403, word
@@ -74,3 +75,8 @@ def test_who_may_only_look_has_no_buttons(console: Console, job: str) -> None:
 def test_a_job_without_a_target_instance_shows_nothing_of_it(console: Console) -> None:
     made = console.house.job("web")
     assert "arget instance" not in console.job_page(made, Role.OPERATOR).page.one(id="resources").text
+
+
+def test_every_state_has_its_words() -> None:
+    assert set(STATES) == set(HandOverState)
+    assert set(UNDER_WAY) == {state for state in HandOverState if state.is_asked}

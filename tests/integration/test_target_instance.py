@@ -10,7 +10,7 @@ import pytest
 
 from connector.cloud import machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
-from connector.errors import NotFound
+from connector.errors import BadInput
 from tests.integration.house import MIB, House, Shape
 from tests.integration.test_rollback import reach, stack
 from tests.people import People
@@ -75,6 +75,5 @@ def test_a_machine_that_is_not_there_is_said_before_anything_is_read(
     make_house: Callable[..., House],
 ) -> None:
     house = make_house(Shape("web-01", DISKS))
-    with stack(house) as running, pytest.raises(Exception, match="app does not exist") as refused:
+    with stack(house) as running, pytest.raises(BadInput, match="app does not exist"):
         People(client=running.client).create("web-01", "web", TargetType="TargetInstance", InstanceId="app")
-    assert not isinstance(refused.value, NotFound)

@@ -23,6 +23,7 @@ from connector.control.domain.entities import (
 from connector.control.store import Store
 from connector.errors import ConnectorError
 from connector.names import visible
+from connector.specification.former_disk_words import STATES
 from connector.specification.images import rolled_back
 
 _LOG: Final = logging.getLogger(__name__)
@@ -128,6 +129,11 @@ class JobDetails:
     out_of_date: frozenset[str]  # ids of the images of cutovers that were rolled back
     drills: DrillDetails
     hand_over: HandOver | None  # None: the job has put no image onto a target instance
+
+    @property
+    def hand_over_words(self) -> str:
+        """How the hand-over to the target instance stands; empty if there is none."""
+        return STATES[self.hand_over.state] if self.hand_over is not None else ""
 
     @property
     def bill(self) -> list[JobResource]:

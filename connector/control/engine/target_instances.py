@@ -210,9 +210,8 @@ class TargetInstanceMonitor:
                 end(request.job_id, self._before(request.job_id), str(failed), of=request.state)
             else:
                 end(request.job_id, _DONE[request.state], of=request.state)
-        except (
-            ConnectorError
-        ) as failed:  # the database: the row stays as it is, and the next look does it again
+        except ConnectorError as failed:
+            # The database: the row stays as it is, and the next look does it again.
             _LOG.warning("the end could not be recorded: %s", failed)
         except Exception:  # noqa: BLE001 - outermost handler of a thread
             _LOG.exception("target instance %s stumbled", request.instance)

@@ -47,17 +47,10 @@ class HandOverStore:
     def begin(self, job_id: str, instance: str) -> None:
         """Record that the image of a run goes onto this machine.
 
-        Raises `StateRefusal` while another machine's disks are kept, or the former disks are being put back or removed.
+        Raises `StateRefusal` while the former disks are being put back or removed.
         """
         with self._database.write() as connection:
             before = self._locked(connection, job_id)
-            if before is not None and before.instance != instance and before.state.keeps_former:
-                raise StateRefusal(
-                    RefusalCode.JOB_STATUS,
-                    f"the job keeps the former disks of target instance {before.instance}",
-                    on=job_id,
-                    remedy="put them back, or let them go",
-                )
             if before is not None and before.state.is_asked:
                 raise StateRefusal(
                     RefusalCode.JOB_STATUS, _refusal(before), on=job_id, remedy="wait for its end"
