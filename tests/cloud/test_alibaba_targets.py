@@ -439,6 +439,31 @@ def test_firmware_platform_and_architecture_are_those_of_each_system(target: Tar
     assert target.contents() == REPLACED
 
 
+def test_without_the_former_disk_the_jobs_one_stays(target: Target) -> None:
+    kept, region = target.replace(), target.cloud.region
+    call(region, cloud_disks.delete_disk, DiskId=kept[1])
+    target.put_back()
+    assert sorted(target.contents()) == sorted([OWN[0], REPLACED[1], OWN[2]])
+    assert target.listed() == []
+    assert all("connector-target" not in disk.tags for disk in target.disks())
+
+
+def test_a_disk_that_cannot_be_detached_is_said_before_anything_is_changed(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk of a subscription: the simulated cloud has none."""
+    attached = TargetLists.attached
+
+    def subscribed(lists: TargetLists, name: str) -> list[Any]:
+        return [row | {"Portable": False} for row in attached(lists, name)]
+
+    monkeypatch.setattr(TargetLists, "attached", subscribed)
+    with pytest.raises(BadInput, match=r"its data disk d-\S+ cannot be detached"):
+        target.replace()
+    assert (target.contents(), target.more(), target.listed()) == (OWN, {}, [])
+    assert all("connector-target" not in disk.tags for disk in target.disks())
+
+
 def test_a_machine_whose_image_nobody_knows_is_refused(target: Target) -> None:
     target.instance.image = "m-gone"
     with pytest.raises(

@@ -326,6 +326,23 @@ def test_a_record_that_lost_its_number_costs_no_former_disk(place: Place) -> Non
         place.targets.replace_disks(place.order())
 
 
+def test_a_copy_that_is_not_the_image_is_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage lies: what it was given is not what it shows."""
+
+    def lying(*words: str) -> QemuImgAnswer:
+        answer = qemu_img(*words)
+        if words[0] == "convert" and words[-1].endswith("sda.raw"):
+            with open(words[-1], "r+b") as disk:
+                disk.write(b"X")
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_targets, "_qemu_img", lying)
+        with pytest.raises(TargetFailed, match="what was written is not what the image has"):
+            place.targets.replace_disks(place.order())
+    assert (place.contents(), place.names()) == (OWN, {"app"})
+
+
 def test_a_copy_that_fails_leaves_no_half_machine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be as large as the image, and fill the disk that was full already."""
 

@@ -97,6 +97,8 @@ class TargetDisks:
         if any(disk.get("InstanceId") != self._calls.instance for disk in former) or self._parts(_NEW):
             self._calls.stop(self._calls.require(), allowed=False)
         self._remove_new(but="", places={_place(disk) for disk in former})
+        for disk in self._parts(_NEW):
+            self._calls.untag(str(disk["DiskId"]))  # the former one is gone: this is all that the machine has
         for disk in former:
             self._attach(disk, delete=tags.read(disk)[tags.DISK].endswith("-delete"))
             self._calls.untag(str(disk["DiskId"]))
