@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?=
+# The tests that compare a page with what it is generated from; only these files are collected.
+GENERATED = $(shell grep -rl 'mark[.]generated' tests --include=*.py)
 # Tests wait for other processes half of their time: twice as many at once as there are cores.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: help demo test test-slow faults soak boot-tests fuzz check lint types layers lock clean
+.PHONY: help demo test test-slow faults soak boot-tests fuzz check lint types layers current documents lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,7 +42,7 @@ fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_S
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock
 	$(BIN)/python -m pytest -n 2 tests/fuzz -m fuzz
 
-check: lint types layers test ## what CI runs
+check: lint types layers current test ## what CI runs, what is quick first
 
 lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -51,6 +53,12 @@ types: $(READY) ## mypy --strict
 
 layers: $(READY) ## who may import whom
 	$(BIN)/lint-imports
+
+current: $(READY) ## are the generated pages current?
+	$(BIN)/python -m pytest -q -m generated $(GENERATED)
+
+documents: $(READY) ## write the generated pages anew
+	UPDATE_DOCS=1 $(BIN)/python -m pytest -q -m generated $(GENERATED)
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -178,10 +178,12 @@ def test_one_fact_breaks_no_two_degrees_of_one_check() -> None:
         assert len(list(judge([wrong]))) == 1
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     _current(ROOT / "docs" / "doctor.md", "checks", document())
 
 
+@pytest.mark.generated
 def test_the_role_is_current_and_lists_what_the_documentation_lists() -> None:
     file = ROOT / "config" / "vcenter-role.yaml"
     if os.environ.get("UPDATE_DOCS"):

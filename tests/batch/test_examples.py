@@ -27,10 +27,12 @@ def current(file: Path, text: str) -> None:
     assert file.read_text() == text
 
 
+@pytest.mark.generated
 def test_the_schema_is_current() -> None:
     current(ROOT / "config" / "manifest.schema.json", schema_text())
 
 
+@pytest.mark.generated
 def test_the_reference_is_current() -> None:
     current(ROOT / "docs" / "manifest.md", document())
 

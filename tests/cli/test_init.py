@@ -156,6 +156,7 @@ def test_without_a_terminal_everything_is_told_or_what_is_missing_is_named(
     assert "cannot be written" in run("init", str(tmp_path / "no" / "x"), *words[2:], code=2).err
 
 
+@pytest.mark.generated
 def test_the_reference_is_the_same_file_and_every_key_has_a_comment() -> None:
     if os.environ.get("UPDATE_DOCS"):
         REFERENCE.write_text(filled(Answers()))

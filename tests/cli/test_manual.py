@@ -17,6 +17,7 @@ from tools.docs.commands import filled, nouns
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     page = PAGE.read_text()
     text = filled(page, root)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 KINDS_OF_OURS = sorted(catalogue())
 
 
+@pytest.mark.generated
 def test_the_page_is_the_tables() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(page())

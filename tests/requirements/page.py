@@ -99,7 +99,7 @@ def _tests(found: list[Shown]) -> Iterator[str]:
 _HEAD: Final = """# Requirements
 
 What the control plane, the appliance, the instance, the console and the guide must do, and what shows it. Made from
-`tests/requirements/rows.yaml` and from the names of the tests by `python -m tests.requirements.page`; a test fails when this
+`tests/requirements/rows.yaml` and from the names of the tests by `make documents`; a test fails when this
 page is out of date.
 
 Parts: C appliance, P control plane, I instance, U console and command line, D guide. *adapted*: in the way that fits a

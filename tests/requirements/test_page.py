@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.requirements.page import GUIDE, PAGE, anchors, document, numbered, rows
 
 ROWS = rows()
 SHOWN = {number for test in numbered() for number in test.numbers}
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(document())
-    assert PAGE.read_text() == document(), "run: python -m tests.requirements.page"
+    assert PAGE.read_text() == document(), "run: make documents"
 
 
 def test_every_row_of_control_plane_and_console_has_a_test() -> None:

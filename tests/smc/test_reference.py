@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from connector.control.domain.refusals import RefusalCode
 from connector.control.smc import api
 from connector.control.smc.catalogue import CODES, code_of
@@ -16,6 +18,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "smc-api.md"
 SOURCES = Path(api.__file__).parent
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     text = document(list(OPERATIONS.values()))
     if os.environ.get("UPDATE_DOCS"):

@@ -50,6 +50,7 @@ ids = [field.name for field in OURS]
 INCREMENTAL = {"RunOnce": "false", "Frequency": "6", "MaxNumberOfImageToKeep": "3"}
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(document())

@@ -36,6 +36,7 @@ LIMITED = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.generated
 def test_the_page_is_current() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(document())
