@@ -216,6 +216,13 @@ class InstanceEndpoint:
     def image(self, name: str) -> dict[str, object]:
         return self.call("GET", f"/images/{quote(name, safe='')}")
 
+    def order_conversion(self, conversion_id: str, order: Mapping[str, object]) -> dict[str, object]:
+        """Order a conversion of copies that the instance has; answer what became of it. Only the control plane calls it.
+
+        `order`: machine, disks, network, plan_only. The same order may be repeated. Raises Conflict while another one runs.
+        """
+        return self.call("PUT", f"/conversions/{quote(conversion_id, safe='')}", order)
+
     def connect_blocks(self) -> Channel:
         """A new authenticated connection to the block port."""
         return tls.connect(self.address.host, self.address.block_port, self._credential)

@@ -60,21 +60,26 @@ def convert(directory: Path, network: str, *, boot_check: bool, module: str = MO
 
 def result(directory: Path, answer: Mapping[str, Any]) -> ConversionResult:
     """What a child answered, for the details of an image."""
-    conversion: Mapping[str, Any] = answer.get("conversion") or {}
     location = directory / CONVERTED
-    has_copy = bool(conversion) and location.is_dir()
-    notes = []
+    converted = str(location) if answer.get("conversion") and location.is_dir() else ""
+    return ConversionResult(converted, notes(answer, converted), answer)
+
+
+def notes(answer: Mapping[str, Any], converted: str) -> tuple[str, ...]:
+    """Sentences for people about a conversion and a start. `converted`: where the copy is; empty if there is none."""
+    conversion: Mapping[str, Any] = answer.get("conversion") or {}
+    sentences = []
     if refusal := str(answer.get("refusal") or ""):
-        notes.append(f"not converted: {refusal}")
-    elif has_copy:
-        count = len(objects(conversion, "changes", directory.name))
-        notes.append(f"converted copy with {amounts.plural(count, 'change')}: {location}")
+        sentences.append(f"not converted: {refusal}")
+    elif converted:
+        count = len(objects(conversion, "changes", converted))
+        sentences.append(f"converted copy with {amounts.plural(count, 'change')}: {converted}")
     elif conversion:
-        notes.append("nothing had to be converted")
+        sentences.append("nothing had to be converted")
     if refusal := str(answer.get("boot_refusal") or ""):
-        notes.append(f"no copy was started: {refusal}")
+        sentences.append(f"no copy was started: {refusal}")
     if boot := answer.get("boot"):
         verb = "boots" if boot["boots"] else "DOES NOT BOOT"
         reason = f" ({boot['reason']})" if boot["reason"] else ""
-        notes.append(f"a copy {verb}: {boot['outcome']}{reason} after {boot['seconds']:.0f} s")
-    return ConversionResult(str(location) if has_copy else "", tuple(notes), answer)
+        sentences.append(f"a copy {verb}: {boot['outcome']}{reason} after {boot['seconds']:.0f} s")
+    return tuple(sentences)

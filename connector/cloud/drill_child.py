@@ -7,23 +7,18 @@ Only what it keeps is moved beside the image.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
 from connector import child, private
-from connector.child import Child
-from connector.cloud import machine_files
+from connector.cloud import conversion_lines, machine_files
 from connector.cloud.provider import DRILL_FILES, DrillOutcome, DrillRequest
-from connector.errors import BadInput, Interrupted, NotFound, TargetFailed, from_json
+from connector.errors import BadInput, NotFound, TargetFailed
 from connector.files import move
-from connector.names import visible
 
 KEPT: Final = "drill"  # the directory below an image's
 LONGEST: Final = (
@@ -31,12 +26,9 @@ LONGEST: Final = (
 )  # seconds for a whole drill: an emulated conversion, and two starts of the longest timeout
 _START: Final = 60.0  # seconds until the child must have looked for its tools
 _STOP: Final = 5.0
-_LOOK: Final = 0.5
 _LARGEST_FILE: Final = 16 << 20  # bytes of a file that is kept
 _PLACES: Final = {"console": "console.log", "screen": "screen.png"}  # fields of a report, and their files
-_LISTS: Final = ("changes", "removed", "notes")  # of a conversion; the items of the first two are objects
 _BOOT: Final = {"boots": bool, "outcome": str, "seconds": int | float, "accelerator": str}
-_MOST_REPORT: Final = 1 << 20  # characters of a report that is kept
 
 
 class LocalDrills:
@@ -105,85 +97,28 @@ class LocalDrills:
         name = f"drill of {directory.name}"
         with child.start(self._module, name=name, configuration={"drill": order}, timeout=_START) as process:
             try:
-                return _checked(_result(process, self._longest, halt, say), name, request.plan_only)
+                return _checked(
+                    conversion_lines.result(process, self._longest, halt, say), name, request.plan_only
+                )
             finally:
                 process.stop(_STOP)
-
-
-def _result(process: Child, longest: float, halt: Event, say: Callable[[str], None]) -> object:
-    """What the child answers at its end."""
-    deadline = time.monotonic() + longest
-    while time.monotonic() < deadline:
-        if halt.is_set():
-            raise Interrupted("it was stopped", on=process.name, remedy="repeat it")
-        line = process.line(_LOOK)
-        if line is None:
-            continue
-        if not line:
-            raise _broken("the program that converts and starts has ended without a result", process.name)
-        message = _message(line, process.name)
-        if "error" in message:
-            raise from_json(message, TargetFailed)
-        if "result" in message:
-            return message["result"]
-        say(visible(str(message.get("progress")))[:400])
-    raise _broken(f"it did not end within {longest:.0f} s", process.name)
-
-
-def _message(line: bytes, name: str) -> Mapping[str, Any]:
-    try:
-        message = json.loads(line, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        raise _broken("the program that converts and starts wrote what is no message", name)
-    return message
 
 
 def _checked(report: object, name: str, plan_only: bool) -> Mapping[str, Any]:
     """The report, if it has the form of one."""
     if not isinstance(report, dict) or not _is_sound(report, plan_only):
-        raise _broken("the program that converts and starts answered what is no report", name)
-    conversion = report.get("conversion")
-    if len(json.dumps(report)) > _MOST_REPORT and conversion:
-        note = f"{len(conversion.get('changes') or ())} changes: too many to be kept here"
-        report = report | {"conversion": conversion | {"changes": [], "removed": [], "notes": [note]}}
-    return dict(_storable(report))
+        raise conversion_lines.broken("the program that converts and starts answered what is no report", name)
+    return conversion_lines.shortened(report)
 
 
 def _is_sound(report: Mapping[str, Any], plan_only: bool) -> bool:
     """Whether people can be shown it."""
-    boot, conversion = report.get("boot"), report.get("conversion")
-    if conversion is not None:
-        lists = [conversion.get(key) for key in _LISTS] if isinstance(conversion, dict) else [None]
-        if not all(isinstance(rows, list) for rows in lists):
-            return False
-        if not all(isinstance(row, dict) for rows in lists[:2] for row in rows or ()):
-            return False
+    boot = report.get("boot")
+    if not conversion_lines.is_conversion(report.get("conversion")):
+        return False
     if plan_only:
         return boot is None
     return isinstance(boot, dict) and all(isinstance(boot.get(key), kind) for key, kind in _BOOT.items())
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(word)  # NaN and Infinity: no database takes them
-
-
-def _storable(value: Any) -> Any:
-    """A value of JSON without what no database takes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    return value
-
-
-def _broken(why: str, name: str) -> TargetFailed:
-    return TargetFailed(why, on=name, remedy="repeat it; see the control plane's log", retryable=True)
 
 
 def _keep(made: Path, place: Path) -> dict[str, dict[str, object]]:

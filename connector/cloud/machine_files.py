@@ -94,9 +94,18 @@ def read(directory: Path) -> MachineDescription | None:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot be read ({error})", on=str(path)) from error
     try:
-        return _parsed(json.loads(text), path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    return description(row, path)
+
+
+def description(row: Any, origin: Path = Path(NAME)) -> MachineDescription:
+    """The machine that a document of `machine.json` describes. `origin`: where it is from. Raises BadInput."""
+    try:
+        return _parsed(row, origin)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(origin, f"{type(error).__name__}: {error}") from error
 
 
 def _damaged(path: Path, why: str) -> BadInput:

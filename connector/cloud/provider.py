@@ -103,6 +103,7 @@ class ImageRequest:
     generation and root in the evidence of the run. Other disks are no part of the image. `firmware`, `guest_id` and
     `architecture`: vCenter's words for the machine that shall boot from it; `memory` in bytes; `cards`: MAC and network of each
     network card. `conversion`: "none", or what becomes of the network in a converted copy; `boot_check`: start a copy.
+    `converter`: the certificate of an instance that is made for a conversion.
     """
 
     token: str
@@ -121,6 +122,7 @@ class ImageRequest:
     cards: tuple[tuple[str, str], ...] = ()
     conversion: str = "none"
     boot_check: bool = False
+    converter: Credential | None = None
     expect: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 

@@ -1,6 +1,6 @@
 """Converts an image and starts a copy of it, as a child process: a request on standard input, one line of JSON as the answer.
 
-A drill answers with several lines (`drill_child`).
+A drill (`drill_child`) and a conversion of whole disks (`in_place`) answer with several lines.
 
 It ends when its standard input does, and with it everything that it has started.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from connector import child
 from connector.cloud import machine_files
 from connector.cloud.machine_files import CONVERSION, CONVERTED
-from connector.conversion import conversion, drill_child
+from connector.conversion import conversion, drill_child, in_place
 from connector.conversion.boot_check import boot_check
 from connector.conversion.guest_disks import require_guestfs
 from connector.conversion.virtual_machine import BootDisk, hardware_for, require_tools
@@ -32,6 +32,8 @@ def main() -> None:
         child.report_ready(_answer(request))
         if isinstance(asked := request.get("drill"), dict):
             drill_child.serve(asked, child.report_ready)
+        if isinstance(order := request.get("in_place"), dict):
+            in_place.serve(order, child.report_ready)
     except ConnectorError as failed:
         child.report_failure(failed)
 

@@ -309,7 +309,7 @@ def _put(
         files.replace(draft / name, content)
     report = conversion.to_json() | {
         "disks": [
-            {"file": disk.file, "extents": _written(copy)} for copy, disk in zip(copies, disks, strict=True)
+            {"file": disk.file, "extents": written(copy)} for copy, disk in zip(copies, disks, strict=True)
         ]
     }
     files.replace(draft / CONVERSION, (json.dumps(report, indent=2) + "\n").encode())
@@ -317,7 +317,7 @@ def _put(
     files.move(draft, target)
 
 
-def _written(copy: BootDisk) -> list[list[int]]:
+def written(copy: BootDisk) -> list[list[int]]:
     """The ranges of a disk that its overlay has, as [start, length]: everything else is as in the image."""
     answer = qemu_img("map", "--output=json", "-f", "qcow2", str(copy.path))
     if answer.trouble:

@@ -19,6 +19,7 @@ from connector import __version__, epoch
 from connector.epoch import EpochMemory
 from connector.errors import BadInput, ConnectorError, NotFound, NotPermitted, TargetFailed
 from connector.http_edge import Handler, edge, read_body
+from connector.instance.conversions import ConversionOrder, Conversions
 from connector.instance.evidence import Evidence
 from connector.instance.images import Expected, ImageBuilder, Shown
 from connector.instance.proofs import Proofs
@@ -37,6 +38,7 @@ BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
 PATIENCE = 20.0  # seconds that a request may wait for a proof, at most
 ANSWER = 1 << 16  # cells whose digests one answer contains, at most: 2 MiB
 T = TypeVar("T")
+Work = Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]
 
 
 class InstanceService:
@@ -46,10 +48,11 @@ class InstanceService:
         self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
         self.revoked = revoked
         self.images = ImageBuilder(store, self.evidence)
+        self.conversions = Conversions(store)
         self.memory = EpochMemory(store.directory / "epoch")
 
     def application(self) -> Starlette:
-        table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
+        table: list[tuple[str, str, Work]] = [
             ("GET", "/health", self.health),
             ("GET", "/disks", self.disks),
             ("GET", "/disks/{key}", self.disk),
@@ -69,11 +72,18 @@ class InstanceService:
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
+        of_control: list[tuple[str, str, Work]] = [
+            ("PUT", "/revoked", self.put_revoked),
+            ("PUT", "/conversions/{id}", self.order_conversion),
+        ]
         routes = [Route(path, _answer(work), methods=[verb]) for verb, path, work in table]
-        revoked = Route("/revoked", _answer(self.put_revoked, control_only=True), methods=["PUT"])
-        return Starlette(routes=[*routes, revoked])
+        routes += [
+            Route(path, _answer(work, control_only=True), methods=[verb]) for verb, path, work in of_control
+        ]
+        return Starlette(routes=routes)
 
     def close(self) -> None:
+        self.conversions.close()
         self.proofs.close()
         self.images.close()
 
@@ -216,6 +226,19 @@ class InstanceService:
     def image(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
         return 200, self.images.get(path["name"]).to_json()
 
+    def order_conversion(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        keys = _take(body, "disks", list)
+        if not all(isinstance(key, str) for key in keys):
+            raise BadInput("field 'disks' must be a list of keys")
+        order = ConversionOrder(
+            path["id"],
+            _take(body, "machine", dict),
+            tuple(keys),
+            _take(body, "network", str),
+            _take(body, "plan_only", bool, False),
+        )
+        return 202, self.conversions.order(order).to_json()
+
 
 def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
     """A field of a JSON body, of exactly the expected type."""
@@ -256,9 +279,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _answer(
-    work: Callable[[dict[str, str], dict[str, Any]], tuple[int, object]], *, control_only: bool = False
-) -> Handler:
+def _answer(work: Work, *, control_only: bool = False) -> Handler:
     async def handle(request: Request) -> Response:
         if control_only and getattr(request.state, "role", None) is not CertificateRole.CONTROL:
             raise NotPermitted(

@@ -87,6 +87,21 @@ class DiskStore:
             raise Conflict("the disks of this instance are files", remedy="do not assign devices to them")
         self._devices.assign(serials)
 
+    def copy(self, key: str) -> Path:
+        """The device of a copy: of a disk that no pass has written here. Raises Conflict, retryable until it is attached."""
+        subject = f"disk {key}"
+        with self._lock:
+            if key in self._disks or key in self._closed:
+                raise Conflict("passes write to it here", on=subject, remedy="convert a copy of it")
+        device = self._device(key)
+        if device is None:
+            raise Conflict(
+                "the disks of this instance are files", on=subject, remedy="convert on an instance of its own"
+            )
+        if not device.exists():
+            raise Conflict("is not attached yet", on=subject, remedy="try again later", retryable=True)
+        return device
+
     def _device(self, key: str) -> Path | None:
         return None if self._devices is None else self._devices.path(key)
 

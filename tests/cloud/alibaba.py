@@ -23,14 +23,29 @@ INSTANCE = (
     f"{sys.executable} -m connector.instance --directory {{directory}} --host {{address}}"
     " --user-data {user_data} --devices {devices} --exit-with-stdin"
 )
+CHANGE = {"path": "/etc/fstab", "why": "names its disk"}
+CONVERTED: Mapping[str, Any] = {
+    "state": "done",
+    "progress": "",
+    "error": None,
+    "result": {
+        "conversion": {"system": "debian 12", "changes": [CHANGE], "removed": [], "notes": []},
+        "refusal": "",
+    },
+}
 QUICK = Timing(pending=0.02, starting=0.02, disk=0.01, snapshot=0.05, image=0.05, network=0.01, lag=0.02)
 
 
 class Imagined:
-    """Stands for the program in an instance that runs none: knows what it was told, and has settled all of it."""
+    """Stands for the program in an instance that runs none: knows what it was told, and has settled all of it.
+
+    `conversions`: answers to orders of a conversion, the last one for ever. `orders`: what was ordered, by address.
+    """
 
     def __init__(self) -> None:
         self.told: dict[str, dict[str, str]] = {}
+        self.conversions: list[Mapping[str, Any]] = [CONVERTED]
+        self.orders: list[tuple[str, str, Mapping[str, object]]] = []
 
     def __call__(self, address: InstanceAddress, control: Credential) -> Imagined:
         self.here = address.host
@@ -41,6 +56,13 @@ class Imagined:
 
     def settle(self, expect: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
         return sorted(self.told.get(self.here, {}))
+
+    def order_conversion(self, conversion_id: str, order: Mapping[str, object]) -> dict[str, object]:
+        self.orders.append((self.here, conversion_id, order))
+        answer = self.conversions.pop(0) if len(self.conversions) > 1 else self.conversions[0]
+        if error := answer.get("raise"):
+            raise error
+        return dict(answer)
 
 
 class Calls(Faults):

@@ -1,6 +1,6 @@
 """Stands in for the program that converts images and starts copies: same request, same lines, same leash; nothing is converted.
 
-A file `drill-IMAGE` in $FAKE_GATES says what it shall do; `started-IMAGE` has the ids of its process and of one that it started.
+A file `drill-IMAGE` (of whole disks: `convert-IMAGE`) in $FAKE_GATES says what it shall do; `started-IMAGE` has the ids of its process and of one that it started.
 """
 
 import ctypes
@@ -98,11 +98,41 @@ def drill(order: dict[str, object]) -> None:
     return write({"result": report})
 
 
+def in_place(order: dict[str, object]) -> None:
+    """Whole disks: the first one gets a mark."""
+    image = str(order["machine"]["name"])
+    word_file = GATES / f"convert-{image}"
+    word = word_file.read_text() if word_file.exists() else ""
+    threading.Thread(target=leash, args=(False,), daemon=True).start()
+    write({"progress": "converting the copies"})
+    if GATES.exists():
+        with machine() as started:
+            (GATES / f"started-{image}").write_text(f"{os.getpid()} {started.pid}")
+            while word_file.exists() and word_file.read_text() == "hang":
+                time.sleep(0.02)
+            started.kill()
+    if word == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "no report":
+        return write({"result": {"conversion": "yes"}})
+    if word == "full":
+        failed = {"error": "TargetFull", "what": "64 MiB are needed, and 1 MiB are free", "on": "/srv"}
+        return write(failed | {"remedy": "make room", "retryable": False})
+    if word == "refuses":
+        return write({"result": {"conversion": None, "refusal": "it is encrypted"}})
+    if not order["plan_only"]:
+        with open(order["disks"][0], "r+b") as disk:
+            disk.write(b"converted")
+    return write({"result": {"conversion": CONVERSION, "refusal": ""}})
+
+
 def main() -> None:
     request = json.loads(sys.stdin.readline())
     write({"ready": True} if "directory" not in request else {"refusal": "the stand-in converts nothing"})
     if "drill" in request:
         drill(request["drill"])
+    if "in_place" in request:
+        in_place(request["in_place"])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from connector.cloud.alibaba import tags
@@ -17,6 +18,7 @@ from connector.cloud.provider import TargetDisk
 from connector.errors import TargetFailed
 
 _DISKS: Final = ("Disks", "Disk")
+_EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class CloudDisks:
@@ -36,9 +38,17 @@ class CloudDisks:
         return list(self._rows({"Tag": tags.written(owner_tags)}))
 
     def complete(
-        self, instance: Json, disks: Sequence[TargetDisk], ledger: OwnerLedger, owner_tags: dict[str, str]
+        self,
+        instance: Json,
+        disks: Sequence[TargetDisk],
+        ledger: OwnerLedger,
+        owner_tags: dict[str, str],
+        snapshots: Mapping[str, str] = _EMPTY,
     ) -> dict[str, Json]:
-        """The disk for each source disk, by key. A missing disk is made and attached; a small disk is enlarged."""
+        """The disk for each source disk, by key. A missing disk is made and attached; a small disk is enlarged.
+
+        `snapshots`: by key, the snapshot that a disk is made of; other disks are empty.
+        """
         instance_id = str(instance["InstanceId"])
         rows = self._api.until(
             lambda: self._launched(instance_id, ledger), "visible with its disks", on=instance_id
@@ -51,24 +61,31 @@ class CloudDisks:
             )
         for disk in disks:
             if str(disk.key) not in rows:
-                self._attach(self._create(instance, disk, ledger, owner_tags), instance_id)
-        rows = self._by_key(instance_id)
+                snapshot = snapshots.get(str(disk.key))
+                self._attach(self._create(instance, disk, ledger, owner_tags, snapshot), instance_id)
+        rows = self.by_key(instance_id)
         for disk in disks:
             self._enlarge(rows[str(disk.key)], disk)
         return {str(disk.key): rows[str(disk.key)] for disk in disks}
 
     def _launched(self, instance: str, ledger: OwnerLedger) -> dict[str, Json] | None:
         """All its data disks by key; None while a disk of the launch is not visible."""
-        by_key = self._by_key(instance)
+        by_key = self.by_key(instance)
         names = (attempt.name.removeprefix("launch-disk/") for attempt in ledger.remaining("launch-disk"))
         return by_key if all(key in by_key for key in names) else None
 
-    def _by_key(self, instance: str) -> dict[str, Json]:
+    def by_key(self, instance: str) -> dict[str, Json]:
+        """The data disks of an instance that have a source disk, by its key."""
         rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))
         return {key: row for key, row in rows if key is not None}
 
     def _create(
-        self, instance: Json, disk: TargetDisk, ledger: OwnerLedger, owner_tags: dict[str, str]
+        self,
+        instance: Json,
+        disk: TargetDisk,
+        ledger: OwnerLedger,
+        owner_tags: dict[str, str],
+        snapshot: str | None,
     ) -> str:
         """The id of the disk, which may not be attached yet. A repetition answers the same disk."""
         disk_tags = owner_tags | {tags.DISK: str(disk.key)}
@@ -80,6 +97,7 @@ class CloudDisks:
         row = look()
         if row is None:
             parameters = self._order(instance, disk) | {
+                "SnapshotId": snapshot,
                 "Tag": tags.written(disk_tags | self._settings.tags),
                 "ClientToken": client_token(attempt.token),
             }

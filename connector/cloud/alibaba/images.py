@@ -167,19 +167,25 @@ class CloudImages:
         return [_stored(row) for row in rows if tags.OWNER in tags.read(row)]
 
     def delete(self, name: str) -> list[Json]:
-        """Delete an image with its snapshots, and answer these. Raises TargetFailed if instances were made from it."""
+        """Delete an image with its snapshots and its converted copy, and answer all their snapshots.
+
+        Raises TargetFailed if instances were made from one of them.
+        """
+        snapshots: list[Json] = []
         rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]
         for row in rows:
             if row.get("Usage") not in (None, "", "none"):
                 raise TargetFailed("instances were made from the image", on=name, remedy="release them first")
+            for copy in list(self._rows(Tag=tags.written({tags.ORIGINAL: str(row["ImageId"])}), Status=_ANY)):
+                snapshots += self.delete(str(copy["ImageName"]))
             self._name_snapshots(row)
             self._tolerant("DeleteImage", self._given(ImageId=row["ImageId"]))
         if not rows and self._others(name):
             return []
-        snapshots = list(self._snapshot_rows(Tag=tags.written({tags.IMAGE: name})))
-        for snapshot in snapshots:
+        its_own = list(self._snapshot_rows(Tag=tags.written({tags.IMAGE: name})))
+        for snapshot in its_own:
             self._tolerant("DeleteSnapshot", {"SnapshotId": snapshot["SnapshotId"]})
-        return snapshots
+        return snapshots + its_own
 
     def _others(self, name: str) -> bool:
         """Whether an image of that name exists that is not ours."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -47,7 +47,10 @@ class LaunchAttempt:
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What all attempts of one launch share. `look` finds the instance by its tags."""
+    """What all attempts of one launch share. `look` finds the instance by its tags.
+
+    `snapshots`: by the key of a disk, what it is made of; other disks are empty.
+    """
 
     request: InstanceRequest
     ledger: OwnerLedger
@@ -55,6 +58,7 @@ class LaunchRequest:
     look: Callable[[], Json | None]
     image: Json
     switches: dict[str, Switch]
+    snapshots: Mapping[str, str]
     sold: dict[Offer, list[Category]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
@@ -74,6 +78,7 @@ class Launcher:
         ledger: OwnerLedger,
         owner_tags: dict[str, str],
         look: Callable[[], Json | None],
+        snapshots: Mapping[str, str],
     ) -> str:
         """The id of the instance. Raises NoStock, or the refusal that stops the job."""
         if len(request.disks) > DISK_LIMIT:
@@ -84,7 +89,13 @@ class Launcher:
             )
         switches = {switch.zone: switch for switch in self._networks.switches(request.placement)}
         launch = LaunchRequest(
-            request, ledger, owner_tags, look, self._image(request.placement.architecture), switches
+            request,
+            ledger,
+            owner_tags,
+            look,
+            self._image(request.placement.architecture),
+            switches,
+            snapshots,
         )
         return self._unsettled(launch) or self._in_order(launch)
 
@@ -196,6 +207,7 @@ class Launcher:
                 "Category": attempt.category,
                 "Size": category.size(wanted(disk)),
                 "DeleteWithInstance": True,
+                **_content(launch.snapshots.get(str(disk.key))),
                 **self._level(attempt.category),
             }
             for disk in launch.request.disks
@@ -226,6 +238,11 @@ class Launcher:
                 "DescribeImages", "InvalidImageId.NotFound", 404, "it is not available", "-", on=image
             )
         return dict(row)
+
+
+def _content(snapshot: str | None) -> dict[str, str]:
+    """What a new disk holds: a snapshot, or nothing."""
+    return {} if snapshot is None else {"SnapshotId": snapshot}
 
 
 def note_disks(ledger: OwnerLedger, keys: Sequence[int]) -> None:

@@ -48,6 +48,7 @@ class AlibabaSettings(_Section):
     performance_level: Literal["PL0", "PL1", "PL2", "PL3"] | None = "PL1"
     stopped_mode: Literal["KeepCharging", "StopCharging"] = "KeepCharging"
     target_instances: bool = False
+    conversion: bool = False
     resource_group: _Id | None = None
     tags: dict[str, str] = {}
     access_key_file: Path | None = None

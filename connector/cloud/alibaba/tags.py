@@ -17,6 +17,7 @@ PUT: Final = "connector-put-image"  # the image that replaces it
 BACK: Final = "connector-back-image"  # the image by which the former system disk comes back
 RELEASING: Final = "connector-releasing"  # its former disks are being removed: nothing else may follow
 BOOT: Final = "connector-boot"  # architecture, boot mode and platform of the former system disk
+ORIGINAL: Final = "connector-original-image"  # the image that was converted, on what was made of it
 IMAGE: Final = "connector-image"  # the image's name, on its snapshots
 
 VPC: Final = "vpc"

@@ -216,6 +216,7 @@ class Steps:
     def _image_request(self, job: Job, run_id: str, image: JobImage, proved: Manifest) -> ImageRequest:
         source = self._store.sources.of(job)
         guest = str(source.facts.get("guest_id", ""))
+        conversion = str(job.definition.get("Conversion", "none"))
         return ImageRequest(
             token=instance_token(job.id),
             job_id=job.id,
@@ -227,7 +228,8 @@ class Steps:
             guest_id=guest,
             architecture=definition.architecture(guest),
             **hardware(source.facts)._asdict(),
-            conversion=str(job.definition.get("Conversion", "none")),
+            conversion=conversion,
+            converter=self.credential(job.id, CertificateRole.INSTANCE) if conversion != "none" else None,
             boot_check=bool(job.definition.get("BootCheck", False)),
             expect=evidence_check.expected(
                 proved, {} if evidence_check.knows_targets(proved) else self.shown(job.id)

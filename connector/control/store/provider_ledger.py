@@ -18,7 +18,8 @@ def instance_token(job_id: str) -> str:
 
 
 def _job(owner: str) -> str:
-    return owner.removeprefix(_PREFIX).removeprefix(target_token(""))
+    """The job of an owner: of its instance, of a conversion or a drill of its image, or of its target instance."""
+    return owner.rpartition(_PREFIX)[2].removeprefix(target_token(""))
 
 
 class StoreLedger:

@@ -1,0 +1,221 @@
+"""Converts an image on an instance of its own, whose disks are made of the image's snapshots. The image itself is not changed.
+
+The converted image is made of snapshots of these disks. Everything else of a conversion goes with the next `remove`, and so does
+what a conversion left that was killed. A copy and its base are never attached to one instance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from connector.backoff import STEP, retrying
+from connector.cloud import conversion_child
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Api, Json
+from connector.cloud.alibaba.images import CloudImages
+from connector.cloud.alibaba.instances import CloudInstances, own
+from connector.cloud.alibaba.owner_ledger import OwnerLedger
+from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.cloud.provider import (
+    ImageRequest,
+    InstanceRequest,
+    Placement,
+    ProviderLedger,
+    StoredImage,
+    TargetDisk,
+)
+from connector.errors import Conflict, ConnectorError, ControlFailed, TargetFailed, TransferFailed, from_json
+
+_ENDING: Final = "_converted"  # of the converted image's name
+_ATTEMPTS: Final = 4  # before a failure that may pass is taken for final
+_TRIES: Final = 2  # instances, each with new copies, for one conversion
+
+
+def conversion_token(owner: str) -> str:
+    """The owner of what the conversion of this owner's image needs."""
+    return f"conversion-{owner}"
+
+
+class CloudConversions:
+    """Thread-safe; only one thread at a time acts for one owner."""
+
+    def __init__(self, api: Api, ledger: ProviderLedger, instances: CloudInstances) -> None:
+        self._api = api
+        self._settings = api.settings
+        self._ledger = ledger
+        self._instances = instances
+        self._images = CloudImages(api)
+
+    def convert(self, request: ImageRequest, image: StoredImage, beside: Json) -> StoredImage:
+        """The image, with its converted copy in its details. `beside`: the instance in whose network the conversion runs.
+
+        What fails here is no error but a note that says why: the image is whole, and at a cutover its source is down.
+        """
+        try:
+            for attempt in retrying(STEP, _passing, attempts=_ATTEMPTS):
+                with attempt:  # what was done before is found again
+                    converted, answer = self._converted(request, image, beside)
+        except ConnectorError as failed:
+            converted, answer = None, {"refusal": str(failed)}
+        location = converted.location if converted else ""
+        notes = filter(
+            None, (str(image.details.get("note") or ""), *conversion_child.notes(answer, location))
+        )
+        more = {"note": "; ".join(notes), "converted": location, "conversion": answer}
+        return replace(image, id=location or image.id, details={**image.details, **more})
+
+    def remove(self, owner: str) -> None:
+        """Remove what a conversion of this owner needed. Converted images stay."""
+        token = conversion_token(owner)
+        if self._settings.conversion or any(not entry.gone for entry in self._ledger.entries(token)):
+            self._instances.remove(token)
+
+    def _converted(
+        self, request: ImageRequest, image: StoredImage, beside: Json
+    ) -> tuple[StoredImage | None, Mapping[str, Any]]:
+        disks, snapshots = _copies(request, image)
+        for tries_left in reversed(range(_TRIES)):
+            instance = self._instance(request, disks, snapshots, beside)
+            answer = self._ended(request, image, instance)
+            if answer["state"] == "done":
+                return self._result(request, image, disks, instance, answer)
+            failed = from_json(answer["error"], TargetFailed) if answer["state"] == "failed" else _lost(image)
+            if not (failed.retryable and tries_left):
+                break
+            self._instances.remove(conversion_token(request.token))  # nobody knows what is on its disks
+        raise TargetFailed(failed.what, on=failed.on, remedy=failed.remedy)
+
+    def _result(
+        self,
+        request: ImageRequest,
+        image: StoredImage,
+        disks: tuple[TargetDisk, ...],
+        instance: Json,
+        answer: Mapping[str, Any],
+    ) -> tuple[StoredImage | None, Mapping[str, Any]]:
+        """The converted image, if the disks were changed, and the report."""
+        report = {"refusal": "", "boot_refusal": "", **(answer.get("result") or {})}
+        conversion = report.get("conversion") or {}
+        if not (conversion.get("changes") or conversion.get("removed")):
+            return None, report
+        token = conversion_token(request.token)
+        wanted = replace(request, token=token, name=f"{image.name}{_ENDING}", disks=disks)
+        owner_tags = own(token, request.job_id) | {tags.ORIGINAL: image.location}
+        rows = self._instances.disks(instance)
+        return self._images.make(wanted, rows, OwnerLedger(self._ledger, token), owner_tags), report
+
+    def _instance(
+        self,
+        request: ImageRequest,
+        disks: tuple[TargetDisk, ...],
+        snapshots: Mapping[str, str],
+        beside: Json,
+    ) -> Json:
+        """The running instance of this run's conversion, with its copies. What an earlier run left is removed first."""
+        token = conversion_token(request.token)
+        if request.converter is None:
+            raise ControlFailed(
+                "a conversion needs a certificate of its own", on=request.job_id, remedy="report it"
+            )
+        known = self._instances.row(token)
+        if known is None:
+            is_left = any(
+                attempt.reference for attempt in OwnerLedger(self._ledger, token).remaining("launch")
+            )
+        else:
+            is_left = tags.read(known).get(tags.RUN) != request.run
+        if is_left:  # of another run, or what a removal that was interrupted has left
+            self._instances.remove(token)
+        order = InstanceRequest(
+            token=token,
+            job_id=request.job_id,
+            disks=disks,
+            credential=request.converter,
+            control=request.control,
+            placement=_placement(request.architecture, beside),
+        )
+        owner_tags = own(token, request.job_id) | {tags.RUN: request.run}
+        return self._instances.create(order, owner_tags, snapshots)
+
+    def _ended(self, request: ImageRequest, image: StoredImage, instance: Json) -> Mapping[str, Any]:
+        """What became of the conversion, after it has ended. An instance that starts again gets the time to do so."""
+        order = {
+            "machine": _machine(request, image).to_json(),
+            "disks": [str(disk.key) for disk in request.disks],
+            "network": request.conversion,
+        }
+        deadline = time.monotonic() + self._settings.boot_patience
+        while True:
+            try:
+                row = self._instances.row(conversion_token(request.token)) or instance
+                answer = self._instances.talk(row, request.control).order_conversion(request.run, order)
+                if answer["state"] != "running":
+                    return answer
+                deadline = time.monotonic() + self._settings.boot_patience
+            except (TransferFailed, Conflict) as failed:
+                if not failed.retryable:
+                    raise
+                if time.monotonic() > deadline:
+                    raise _silent(image, failed) from failed
+            self._api.pause()
+
+
+def _lost(image: StoredImage) -> TargetFailed:
+    return TargetFailed(
+        "its instance was started again in the middle of it, twice",
+        on=image.name,
+        remedy="look at the events of the account's instances, then run the job again",
+        retryable=True,
+    )
+
+
+def _silent(image: StoredImage, failed: ConnectorError) -> TargetFailed:
+    return TargetFailed(
+        f"the instance that converts it does not answer: {failed.what}",
+        on=image.name,
+        remedy="check the instance image, the routes, and the addresses in reachable_from",
+    )
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, ConnectorError) and error.retryable
+
+
+def _copies(request: ImageRequest, image: StoredImage) -> tuple[tuple[TargetDisk, ...], dict[str, str]]:
+    """The disks of the copies, and the snapshot of each by its key. Raises TargetFailed if the image lacks one."""
+    rows: Any = image.details["disks"]
+    by_key = {str(row.get("disk")): row for row in rows}
+    if missing := [disk.label for disk in request.disks if not by_key.get(str(disk.key), {}).get("snapshot")]:
+        raise TargetFailed(
+            f"the image has no snapshot of {', '.join(missing)}", on=image.name, remedy="run the job again"
+        )
+    disks = tuple(replace(disk, size=int(by_key[str(disk.key)]["size"])) for disk in request.disks)
+    return disks, {str(disk.key): str(by_key[str(disk.key)]["snapshot"]) for disk in request.disks}
+
+
+def _placement(architecture: str, beside: Json) -> Placement:
+    """The network of a running instance: what reaches it also reaches this one."""
+    network = beside.get("VpcAttributes") or {}
+    return Placement(
+        architecture=architecture,
+        net_mode=2 if tags.read(beside).get(tags.NET) == tags.VPC else 0,
+        vpc=str(network.get("VpcId") or ""),
+        vswitch=str(network.get("VSwitchId") or ""),
+    )
+
+
+def _machine(request: ImageRequest, image: StoredImage) -> MachineDescription:
+    return MachineDescription(
+        name=image.name,
+        disks=tuple(ImageDisk(str(disk.key), "raw", disk.capacity) for disk in request.disks),
+        firmware=request.firmware,
+        secure_boot=request.secure_boot,
+        guest_id=request.guest_id,
+        architecture=request.architecture,
+        cpus=request.cpus,
+        memory=request.memory,
+        cards=tuple(NetworkCard(mac, network) for mac, network in request.cards),
+    )
