@@ -10,8 +10,8 @@ import click
 
 from connector.cli import drill_view, machine_image
 from connector.cli.conversion import show_plan
+from connector.cloud.console import BootOutcome
 from connector.conversion import boot_check as checks
-from connector.conversion.console import BootOutcome
 from connector.conversion.conversion import GuestImage
 from connector.conversion.drill import drill as drill_image
 from connector.conversion.virtual_machine import MIB, Hardware, hardware_for

@@ -142,13 +142,17 @@ def _failure(row: Json, name: str) -> ConnectorError:
     return from_json(body, ControlFailed)
 
 
+#: The fields of a report that name the files of a drill.
+_FIELDS: Final = {"console.log": "console", "screen.png": "screen", "screen.jpg": "screen"}
+
+
 def _fetched(client: SmcClient, row: Json, report: Json, directory: Path) -> Json:
     """Fetch what the drill kept, and write it with the report; answer the report with the names of our files."""
     boot = dict(report["boot"]) | {"console": None, "screen": None}
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for kept in items(row, "Files", "File"):
-            name = {"console.log": "console", "screen.png": "screen"}[kept["Name"]]
+            name = _FIELDS[kept["Name"]]
             files.replace(directory / kept["Name"], _content(client, row, kept))
             boot[name] = str(directory / kept["Name"])
         fetched = report | {"boot": boot}

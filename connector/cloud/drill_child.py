@@ -6,8 +6,6 @@ Only what it keeps is moved beside the image.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ from threading import Event
 from typing import Any, Final
 
 from connector import child, private
-from connector.cloud import conversion_lines, machine_files
+from connector.cloud import conversion_lines, kept_files, machine_files
 from connector.cloud.provider import DRILL_FILES, DrillOutcome, DrillRequest
 from connector.errors import BadInput, NotFound, TargetFailed
 from connector.files import move
@@ -26,7 +24,6 @@ LONGEST: Final = (
 )  # seconds for a whole drill: an emulated conversion, and two starts of the longest timeout
 _START: Final = 60.0  # seconds until the child must have looked for its tools
 _STOP: Final = 5.0
-_LARGEST_FILE: Final = 16 << 20  # bytes of a file that is kept
 _PLACES: Final = {"console": "console.log", "screen": "screen.png"}  # fields of a report, and their files
 _BOOT: Final = {"boots": bool, "outcome": str, "seconds": int | float, "accelerator": str}
 
@@ -40,6 +37,10 @@ class LocalDrills:
         self._module = module
         self._longest = LONGEST
         shutil.rmtree(self._home, ignore_errors=True)  # of a process that was killed
+
+    @property
+    def plans(self) -> bool:
+        return True
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
         directory = self._image(request.location)
@@ -68,7 +69,10 @@ class LocalDrills:
             shutil.rmtree(self._home, ignore_errors=True)
 
     def file(self, location: str, name: str) -> bytes | None:
-        return _content(self._image(location) / KEPT / name) if name in DRILL_FILES else None
+        return kept_files.read(self._image(location) / KEPT / name) if name in DRILL_FILES else None
+
+    def remove(self, token: str) -> None:
+        """Nothing outlives a drill but its directory, which the next one removes."""
 
     def _image(self, location: str) -> Path:
         directory = Path(location)
@@ -136,20 +140,5 @@ def _keep(made: Path, place: Path) -> dict[str, dict[str, object]]:
         move(place, former)
     move(made, place)
     shutil.rmtree(former, ignore_errors=True)
-    contents = {name: _content(place / name) for name in DRILL_FILES}
-    return {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        for name, content in contents.items()
-        if content is not None
-    }
-
-
-def _content(path: Path) -> bytes | None:
-    """A file that is kept; None if there is none, or it is none of ours."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with open(handle, "rb") as file:
-        content = file.read(_LARGEST_FILE + 1)
-    return content if len(content) <= _LARGEST_FILE else None
+    contents = {name: kept_files.read(place / name) for name in DRILL_FILES}
+    return kept_files.facts({name: content for name, content in contents.items() if content is not None})

@@ -32,8 +32,13 @@ def limits(name: str | None) -> TargetLimits:
     )
 
 
-def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, source: str) -> ProviderMaker:
-    """The maker of the provider. Raises BadInput if a setting is missing; `source` names the place where it belongs."""
+def choose(
+    name: str, images: Path | None, section: Mapping[str, Any] | None, source: str, state: Path
+) -> ProviderMaker:
+    """The maker of the provider. Raises BadInput if a setting is missing; `source` names the place where it belongs.
+
+    `state`: the directory of this control plane.
+    """
     if name == "local":
         if images is None:
             raise BadInput("the local provider needs a place for images", on="--images")
@@ -46,4 +51,4 @@ def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, so
     from connector.cloud.alibaba.provider import AlibabaProvider
 
     settings = alibaba.parse(dict(section), f"{source}: alibaba")
-    return lambda ledger: AlibabaProvider(settings, ledger)
+    return lambda ledger: AlibabaProvider(settings, ledger, state / "provider")

@@ -146,6 +146,8 @@ class StoredImage:
 class DrillRequest:
     """A drill of one image, or with `plan_only` the plan of its conversion. `location`: as `StoredImage` has it.
 
+    `token`: that of the job's instance; it names what the drill makes.
+
     `network`: what becomes of the network: dhcp, keep or none. `new_macs`: the machine gets other MACs than the image says.
     `timeout`: seconds until a machine that shows nothing counts as silent. `marker`: a regular expression for the line of its
     serial console that is awaited instead of a login prompt.
@@ -154,6 +156,8 @@ class DrillRequest:
     id: str
     location: str
     network: str
+    token: str = ""
+    job_id: str = ""
     plan_only: bool = False
     new_macs: bool = False
     timeout: float = 600.0
@@ -172,17 +176,30 @@ class DrillOutcome:
 
 
 #: The files that a drill keeps beside its image.
-DRILL_FILES: Final = ("console.log", "screen.png")
+DRILL_FILES: Final = ("console.log", "screen.png", "screen.jpg")
+
+
+#: The tokens of all that drills make begin with it.
+DRILL_PREFIX: Final = "drill-"
 
 
 class Drills(Protocol):
     """Drills of the images that a provider keeps. They change no image."""
+
+    @property
+    def plans(self) -> bool:
+        """Whether it can plan the conversion of an image without converting it."""
+        ...
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
         """Do one drill; nothing of it runs when this returns. `say` gets a line for each stage.
 
         Raises Interrupted after `halt`; BadInput without the tools or the image; TargetFailed, Ineligible, BootFailed.
         """
+        ...
+
+    def remove(self, token: str) -> None:
+        """Remove what a drill of this job has left. Harmless if there is nothing. Raises TargetFailed."""
         ...
 
     def file(self, location: str, name: str) -> bytes | None:

@@ -102,7 +102,7 @@ def command(
     options = Options(
         state, host, port, database, exit_with_stdin, grace, limits=quotas, tls=tls, as_json=as_json
     )
-    run(options, factory.choose(cloud, images, loaded.alibaba, "--config"))
+    run(options, factory.choose(cloud, images, loaded.alibaba, "--config", options.state))
 
 
 usage.show_variables(command, prefixed=True)

@@ -160,6 +160,7 @@ def _application(
                 options.grace,
                 billed=service.billed,
                 drills=service.drills is not None,
+                plans=service.drills is not None and service.drills.plans,
             ),
             smc.endpoint(dispatcher, keys).route(),
         ],

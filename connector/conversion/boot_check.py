@@ -22,8 +22,8 @@ from threading import Event
 from typing import Final
 
 from connector import files
+from connector.cloud.console import BootOutcome, Console
 from connector.conversion import network_trace
-from connector.conversion.console import BootOutcome, Console
 from connector.conversion.virtual_machine import (
     Hardware,
     VirtualMachine,

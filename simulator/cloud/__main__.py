@@ -39,6 +39,9 @@ PUBLIC_IMAGES: Final = {"m-sim-x86": "x86_64", "m-sim-arm": "arm64"}
     "--boot", default="", metavar="COMMAND", help="What a running instance runs; see docs/simulator-cloud.md."
 )
 @click.option(
+    "--boot-guest", default="", metavar="COMMAND", help="What an instance of an image of your own runs."
+)
+@click.option(
     "--image", "images", multiple=True, metavar="ID=ARCHITECTURE", help="A public image. Repeatable."
 )
 @click.option(
@@ -73,6 +76,7 @@ def main(
     name: str,
     zones: tuple[str, ...],
     boot: str,
+    boot_guest: str,
     images: tuple[str, ...],
     sold_out: tuple[str, ...],
     access_key_id: str,
@@ -96,7 +100,7 @@ def main(
             region = Region(
                 home,
                 Stock(zones or (f"{name}-h", f"{name}-i"), sold_out=sold_out),
-                Boot(home, boot),
+                Boot(home, boot, boot_guest),
                 name=name,
                 timing=_timing(speed, lag),
                 faults=Faults(rules),

@@ -39,6 +39,24 @@ def authorize_security_group(region: Region, parameters: Parameters) -> Answer:
     return {}
 
 
+def authorize_security_group_egress(region: Region, parameters: Parameters) -> Answer:
+    """A rule for what goes out; it names where to."""
+    group = region.groups.get(parameters.need("SecurityGroupId"))
+    for rule in _rules(parameters, "DestCidrIp"):
+        if not any(_same(rule, other) for other in group.outgoing):
+            group.outgoing.append(rule)
+    return {}
+
+
+def modify_security_group_policy(region: Region, parameters: Parameters) -> Answer:
+    """Whether members of a group reach each other."""
+    policy = parameters.need("InnerAccessPolicy").capitalize()
+    if policy not in ("Accept", "Drop"):
+        raise invalid("InnerAccessPolicy", "Accept or Drop")
+    region.groups.get(parameters.need("SecurityGroupId")).inner = policy
+    return {}
+
+
 def revoke_security_group(region: Region, parameters: Parameters) -> Answer:
     group = region.groups.get(parameters.need("SecurityGroupId"))
     for rule in _rules(parameters):
@@ -79,21 +97,22 @@ def describe_security_groups(region: Region, parameters: Parameters) -> Answer:
 
 def describe_security_group_attribute(region: Region, parameters: Parameters) -> Answer:
     group = region.groups.get(parameters.need("SecurityGroupId"))
-    rules = [] if parameters.text("Direction") == "egress" else group.rules
+    direction = parameters.text("Direction", "ingress")
+    rules, end = (group.outgoing, "Dest") if direction == "egress" else (group.rules, "Source")
     return {
         "RegionId": region.name,
         "SecurityGroupId": group.id,
         "SecurityGroupName": group.name,
         "Description": group.description,
         "VpcId": group.vpc,
-        "InnerAccessPolicy": "Accept",
+        "InnerAccessPolicy": group.inner,
         "Permissions": {
             "Permission": [
                 {
-                    "Direction": "ingress",
+                    "Direction": direction,
                     "IpProtocol": rule.protocol.upper(),
                     "PortRange": f"{rule.first}/{rule.last}",
-                    "SourceCidrIp": rule.source,
+                    f"{end}CidrIp": rule.source,
                     "Policy": rule.policy,
                     "Priority": str(rule.priority),
                     "NicType": "intranet",
@@ -129,11 +148,11 @@ def lets_in(region: Region, instance: Instance, source: str, port: int) -> bool:
     return first is not None and first.policy == "Accept"
 
 
-def _rules(parameters: Parameters) -> list[Rule]:
-    return [_rule(each) for each in parameters.items("Permissions") or [parameters]]
+def _rules(parameters: Parameters, end: str = "SourceCidrIp") -> list[Rule]:
+    return [_rule(each, end) for each in parameters.items("Permissions") or [parameters]]
 
 
-def _rule(parameters: Parameters) -> Rule:
+def _rule(parameters: Parameters, end: str) -> Rule:
     protocol = parameters.need("IpProtocol").lower()
     ports = _PORTS.fullmatch(parameters.need("PortRange"))
     if protocol not in ("tcp", "udp", "icmp", "gre", "all"):
@@ -141,9 +160,9 @@ def _rule(parameters: Parameters) -> Rule:
     if ports is None:
         raise invalid("PortRange", "FIRST/LAST")
     try:
-        source = str(ipaddress.ip_network(parameters.need("SourceCidrIp")))
+        source = str(ipaddress.ip_network(parameters.need(end)))
     except ValueError:
-        raise invalid("SourceCidrIp", "a CIDR block") from None
+        raise invalid(end, "a CIDR block") from None
     policy = parameters.text("Policy", "accept").capitalize()
     return Rule(
         protocol,

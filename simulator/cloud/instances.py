@@ -17,6 +17,10 @@ from simulator.cloud.resources import Eip, Instance
 
 Answer = dict[str, Any]
 _USER_DATA: Final = 32 << 10
+_CONSOLE: Final = 64 << 10  # bytes of a console that are kept
+_PICTURE: Final = (
+    b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xd9"  # the frame of a JPEG
+)
 
 
 def status(region: Region, instance: Instance) -> str:
@@ -115,6 +119,30 @@ def delete_instance(region: Region, parameters: Parameters) -> Answer:
             disk.instance = disk.device = ""
     region.instances.drop(instance.id)
     return {}
+
+
+def get_console_output(region: Region, parameters: Parameters) -> Answer:
+    """The end of what a running instance has written to its serial console."""
+    instance = _running(region, parameters)
+    output = region.boot.console_bytes(instance.id, _CONSOLE)
+    return {
+        "InstanceId": instance.id,
+        "ConsoleOutput": base64.b64encode(output).decode(),
+        "LastUpdateTime": utc(region.clock()),
+    }
+
+
+def get_screenshot(region: Region, parameters: Parameters) -> Answer:
+    """What is on the screen of a running instance: here always the same picture."""
+    instance = _running(region, parameters)
+    return {"InstanceId": instance.id, "Screenshot": base64.b64encode(_PICTURE).decode()}
+
+
+def _running(region: Region, parameters: Parameters) -> Instance:
+    instance = region.instances.get(parameters.need("InstanceId"))
+    if status(region, instance) != "Running":
+        raise Refused("IncorrectInstanceStatus")
+    return instance
 
 
 def modify_instance_attribute(region: Region, parameters: Parameters) -> Answer:

@@ -157,6 +157,7 @@ def _launch(region: Region, parameters: Parameters, order: _Order) -> Instance:
         public=region.network.new_address() if order.bandwidth else "",
         bandwidth=order.bandwidth,
         protected=parameters.flag("DeletionProtection"),
+        guest=order.image.owner == "self",
     )
     for requested in (order.system, *order.data):
         disk = disks.make(

@@ -1,6 +1,7 @@
 """A running instance is a process that replaces its guest; the operator gives the command that starts it.
 
-The command may use these placeholders:
+Instances of images of the account's own have a command of their own, whose output is their console.
+Commands may use these placeholders:
 
     {id} {address}   the instance's id, and the address where its programs must listen
     {directory}      a directory in place of the system disk's file system; it is removed with the disk, and not by a stop
@@ -30,9 +31,10 @@ from simulator.cloud.resources import GIB, Disk, Instance
 class Boot:
     """Starts and ends the processes of instances, and plugs their disks. Without a command nothing runs."""
 
-    def __init__(self, directory: Path, command: str = "") -> None:
+    def __init__(self, directory: Path, command: str = "", guest: str = "") -> None:
         self._directory = directory.absolute() / "instances"
         self._words = shlex.split(command)
+        self._guest = shlex.split(guest)
 
     def start(self, instance: Instance, disks: Iterable[Disk]) -> None:
         """Power on."""
@@ -44,11 +46,12 @@ class Boot:
         (home / "user-data").write_bytes(instance.user_data)
         facts = self._facts(instance, plugged)
         (home / "machine.json").write_text(json.dumps(facts, indent=1))
-        if not self._words:
+        words = self._guest if instance.guest else self._words
+        if not words:
             return
         with (home / "console.log").open("ab") as console:
             instance.process = subprocess.Popen(
-                [_filled(word, facts) for word in self._words],
+                [_filled(word, facts) for word in words],
                 stdin=subprocess.PIPE,
                 stdout=console,
                 stderr=console,
@@ -98,8 +101,12 @@ class Boot:
 
     def console(self, instance_id: str) -> str:
         """The output of the instance."""
+        return self.console_bytes(instance_id).decode(errors="replace")
+
+    def console_bytes(self, instance_id: str, most: int = 1 << 30) -> bytes:
+        """The last bytes of the output of the instance, `most` of them."""
         path = self._directory / instance_id / "console.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return path.read_bytes()[-most:] if path.exists() else b""
 
     def _links(self, instance: Instance, disk: Disk) -> tuple[Path, Path]:
         devices = self._home(instance) / "dev"

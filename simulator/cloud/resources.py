@@ -43,7 +43,7 @@ class Eip(CloudObject):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Allows connections from `source` (a CIDR block) to the ports `first` to `last`."""
+    """Allows connections from `source` (a CIDR block) to the ports `first` to `last`. A rule for what goes out: to `source`."""
 
     protocol: str
     first: int
@@ -56,10 +56,15 @@ class Rule:
 
 @dataclass(slots=True, kw_only=True)
 class Group(CloudObject):
-    """A security group: a connection that is not in `rules` is refused."""
+    """A security group: a connection that is not in `rules` is refused, one that goes out only by a rule of `outgoing`.
+
+    `inner`: whether members reach each other, "Accept" or "Drop".
+    """
 
     vpc: str
     rules: list[Rule] = field(default_factory=list)
+    outgoing: list[Rule] = field(default_factory=list)
+    inner: str = "Accept"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +123,10 @@ class Image(CloudObject):
 
 @dataclass(slots=True, kw_only=True)
 class Instance(CloudObject):
-    """`goal` is "Running" or "Stopped", reached some time after `since`. `nic`: where its programs listen."""
+    """`goal` is "Running" or "Stopped", reached some time after `since`. `nic`: where its programs listen.
+
+    `guest`: it was made of an image of the account's own.
+    """
 
     type: str
     zone: str
@@ -133,6 +141,7 @@ class Instance(CloudObject):
     public: str
     bandwidth: int
     protected: bool
+    guest: bool = False
     goal: str = "Running"
     since: float = 0.0
     started_before: bool = False

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from connector.cloud.console import BootOutcome
 from connector.conversion.boot_check import BootReport, boot_check
-from connector.conversion.console import BootOutcome
 from connector.conversion.virtual_machine import BootDisk, Hardware
 from tests.boot import guests
 from tests.boot.guests import Guest

@@ -13,11 +13,11 @@ import pytest
 
 from connector.cli.main import main
 from connector.cloud import machine_files
+from connector.cloud.console import BootOutcome
 from connector.cloud.drill_child import LocalDrills
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import DrillRequest
 from connector.conversion.boot_check import BootReport, boot_check
-from connector.conversion.console import BootOutcome
 from connector.conversion.conversion import GuestImage, convert
 from connector.conversion.linux import NetworkRequest
 from connector.conversion.network.cards import Card

@@ -122,7 +122,10 @@ class Cloud:
 
     def provider(self, *, boots: bool = True, **more: Any) -> AlibabaProvider:
         return AlibabaProvider(
-            self.settings(**more), self.ledger, reach=InstanceEndpoint if boots else self.inside
+            self.settings(**more),
+            self.ledger,
+            self.files / "provider",
+            reach=InstanceEndpoint if boots else self.inside,
         )
 
     def fill(self) -> dict[str, bytes]:
@@ -166,7 +169,7 @@ def cloud(home: Path, certificates: Path, boot: str = INSTANCE, **more: Any) -> 
     region = Region(
         home / "region",
         more.pop("stock", None) or Stock(),
-        Boot(home / "region", boot),
+        Boot(home / "region", boot, more.pop("guest", "")),
         **{"timing": QUICK, "faults": Calls()} | more,
     )
     region.add_public_image("m-sim-x86", "x86_64")

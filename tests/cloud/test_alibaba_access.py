@@ -68,7 +68,7 @@ def test_a_key_does_not_show_its_secret() -> None:
 
 def test_a_provider_without_a_key_is_not_made(quiet: Cloud, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
-        AlibabaProvider(quiet.settings(access_key_file=str(tmp_path / "missing")), MemoryLedger())
+        AlibabaProvider(quiet.settings(access_key_file=str(tmp_path / "missing")), MemoryLedger(), tmp_path)
 
 
 def test_a_renewed_temporary_key_is_used_at_the_next_call(quiet: Cloud) -> None:

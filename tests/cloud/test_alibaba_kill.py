@@ -19,6 +19,8 @@ from simulator.cloud.dispatch import OPERATIONS
 from simulator.faults import Rule
 from tests.cloud.alibaba import KEY, QUICK, Calls, Cloud
 from tests.cloud.conftest import image_for, request_for
+from tests.cloud.test_alibaba_conversion import convert
+from tests.cloud.test_alibaba_drills import BOOTS, drill
 
 TOKEN = "instance-j-1"
 DISKS = (TargetDisk(2000, "Hard disk 1", 1 << 20), TargetDisk(2001, "Hard disk 2", 1 << 20))
@@ -184,9 +186,12 @@ def test_the_documented_permissions_are_enough_and_none_is_too_much(make_cloud: 
     known = {name for operations in OPERATIONS.values() for name in operations}
     limited = replace(KEY, denied=tuple(sorted(known - granted)))
     faults = CutOnce()
-    cloud = make_cloud(boot="", faults=faults, timing=SLOW_TO_SHOW, keys=(limited,))
+    cloud = make_cloud(boot="", guest=BOOTS, faults=faults, timing=SLOW_TO_SHOW, keys=(limited,))
     for phase, _ in LIFE[:-2]:
         phase(cloud)
+    image = convert(cloud, "r2")
+    assert image.details["converted"], image.details["note"]
+    assert drill(cloud, image).report["boot"]["boots"]
     more = (replace(DISKS[0], capacity=30 << 30), DISKS[1], TargetDisk(2002, "Hard disk 3", 1 << 20))
     cloud.provider(boots=False).create_instance(request_for(TOKEN, more))
     for shelf in (cloud.region.disks, cloud.region.instances):
@@ -194,6 +199,7 @@ def test_the_documented_permissions_are_enough_and_none_is_too_much(make_cloud: 
     next(disk for disk in cloud.region.disks if disk.name == "connector-2002").delete_with_instance = False
     release(cloud)
     forget(cloud)
+    cloud.provider(boots=False).delete_image(image.name)
     assert set(cloud.census().values()) == {0}
     asked = set(faults.seen) - {"image.make"}
     assert asked | FOR_TARGETS == granted

@@ -40,9 +40,11 @@ class Console:
     def process(self) -> Starlette:
         """One that serves it; there may be others."""
         dispatcher = smc.dispatcher(self.house.service)
+        drills = self.house.service.drills
         target = {
             "billed": self.house.service.billed,
-            "drills": self.house.service.drills is not None,
+            "drills": drills is not None,
+            "plans": drills is not None and drills.plans,
         }
         return exchange.application(
             [], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS, **target)

@@ -62,7 +62,7 @@ def test_a_rehearsal_is_asked_for_followed_and_shown(staged: Staged) -> None:
     assert "the job does not convert its images" in card.text
     assert "/etc/fstab" in card.text
     picture = card.one("img")
-    assert picture["src"] == f"/console/jobs/{staged.job}/drills/{done.id}/screen"
+    assert picture["src"] == f"/console/jobs/{staged.job}/drills/{done.id}/screen/screen.png"
     assert picture["alt"].startswith("Screen of the copy of")
     assert {START, PLAN} <= page.buttons().keys()
     entries = staged.console.store.audit.page().rows
@@ -76,7 +76,7 @@ def test_who_may_look_sees_the_screen_and_has_no_buttons(staged: Staged) -> None
     page = visitor.get(f"/console/jobs/{staged.job}")
     assert "The copy boots" in page.page.one(id="drill").text
     assert page.buttons() == {}
-    screen = visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen")
+    screen = visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen/screen.png")
     assert (screen.status, screen.header("content-type")) == (200, "image/png")
     assert screen.header("cache-control") == "no-store"
     log = visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/console")
@@ -91,10 +91,10 @@ def test_a_file_that_is_not_as_it_was_kept_is_not_shown(staged: Staged) -> None:
     drill = staged.drilled()
     visitor = staged.console.visitor(Role.READER)
     staged.rehearsal.pretended.contents["screen.png"] = PNG + b"changed"
-    assert visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen").status == 404
+    assert visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen/screen.png").status == 404
     staged.rehearsal.pretended.contents["screen.png"] = b"<svg onload=alert(1)>"
     drill = staged.drilled()
-    assert visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen").status == 404
+    assert visitor.get(f"/console/jobs/{staged.job}/drills/{drill}/screen/screen.png").status == 404
     assert visitor.get(f"/console/jobs/{staged.job}/drills/d-none/console").status == 404
     assert visitor.get(f"/console/jobs/j-none/drills/{drill}/console").status == 404
 

@@ -340,3 +340,8 @@ def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 @pytest.fixture
 def plane(make_plane: Callable[..., Plane]) -> Plane:
     return make_plane()
+
+
+def taken(client: ControlClient) -> dict[str, Any]:
+    """The next order of an appliance, whenever it is offered."""
+    return eventually(lambda: client.take(1.0), "a pass is offered")

@@ -1,6 +1,7 @@
 """Stands in for the program that converts images and starts copies: same request, same lines, same leash; nothing is converted.
 
-A file `drill-IMAGE` (of whole disks: `convert-IMAGE`) in $FAKE_GATES says what it shall do; `started-IMAGE` has the ids of its process and of one that it started.
+A file `drill-IMAGE` (of whole disks: `convert-IMAGE`) in $FAKE_GATES says what it shall do; `started-IMAGE` has the ids of its
+process and of one that it started.
 """
 
 import ctypes

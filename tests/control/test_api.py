@@ -24,7 +24,7 @@ from connector.errors import (
     TrustFailed,
 )
 from connector.model import Finding, Severity
-from tests.control.conftest import DISK, Plane, Robot, machine
+from tests.control.conftest import DISK, Plane, Robot, machine, taken
 from tests.people import People, access
 from tests.waiting import PATIENCE
 
@@ -226,8 +226,7 @@ def test_a_pass_belongs_to_its_appliance(plane: Plane) -> None:
     Robot(plane, mine).register(machine("vm-1", "mine"))
     plane.jobs.create("mine", "mine")
     plane.jobs.start("mine")
-    order = plane.client(mine).take(10.0)
-    assert order is not None
+    order = taken(plane.client(mine))
     stranger = plane.client(other)
     assert stranger.take(0.0) is None
     for call in (
@@ -250,12 +249,10 @@ def test_a_pass_that_is_given_back_is_offered_again(plane: Plane) -> None:
     plane.jobs.create("back", "back")
     plane.jobs.start("back")
     client = plane.client(member)
-    first = client.take(10.0)
-    assert first is not None
+    first = taken(client)
     for _ in range(2):
         client.finish(first["pass_id"], "stopped", None, {})
-    second = client.take(10.0)
-    assert second is not None
+    second = taken(client)
     assert second["pass_id"] != first["pass_id"]
     assert plane.status("back") == "Running/Syncing"
 
@@ -275,8 +272,7 @@ def test_no_secret_is_stored_shown_or_logged(plane: Plane) -> None:
     Robot(plane, member).register(machine("vm-1", "secret"))
     plane.jobs.create("secret", "secret")
     plane.jobs.start("secret")
-    order = plane.client(member).take(10.0)
-    assert order is not None
+    order = taken(plane.client(member))
     code = Path(plane.ready["activation_code_file"]).read_text().strip()
     secrets = [
         member.secret,

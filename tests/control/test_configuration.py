@@ -82,9 +82,9 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: Any, says: str) -> No
 
 def test_each_cloud_says_what_it_needs() -> None:
     with pytest.raises(BadInput, match="needs a place for images"):
-        factory.choose("local", None, None, "--config")
+        factory.choose("local", None, None, "--config", Path("state"))
     with pytest.raises(BadInput, match="needs its section"):
-        factory.choose("alibaba", None, None, "--config")
+        factory.choose("alibaba", None, None, "--config", Path("state"))
 
 
 def test_options_count_more_than_the_file(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from connector.cloud.provider import DRILL_PREFIX
 from connector.control.domain.entities import DrillState
 from connector.control.service.drills import DrillOptions
 from connector.control.store.drills import KEPT
+from connector.control.store.provider_ledger import instance_token
 from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 from tests.cloud.test_drill_child import runs
 from tests.control.conftest import Plane, Robot, machine
@@ -284,3 +286,62 @@ def test_a_monitor_that_is_closed_stops_its_drill_and_says_so(rehearsal: Rehears
     assert (drill.state, drill.boots) == (DrillState.INTERRUPTED, None)
     assert drill.error is not None
     assert drill.error["what"] == "the control plane ended while it ran"
+
+
+def leave(rehearsal: Rehearsal, job: str) -> str:
+    """Something that a drill has left in the cloud; answers its token."""
+    resources = rehearsal.house.store.resources
+    token = f"{DRILL_PREFIX}{instance_token(job)}/launch/1"
+    resources.record(job, token, place="cloud", kind="launch", reference="i-1")
+    rehearsal.pretended.gone = lambda _owner: (
+        resources.record(job, token, place="cloud", kind="launch", removed=True) and None
+    )
+    return token
+
+
+def test_what_a_killed_drill_has_left_in_the_cloud_is_removed(rehearsal: Rehearsal) -> None:
+    job = rehearsal.job()
+    leave(rehearsal, job)
+
+    def is_gone() -> bool:
+        rehearsal.monitor.look()
+        return not rehearsal.house.store.resources.left_by_drills()
+
+    eventually(is_gone, "it is removed")
+    assert set(rehearsal.pretended.removed) == {instance_token(job)}
+
+
+def test_a_removal_that_fails_is_tried_again_later_and_drills_go_on(rehearsal: Rehearsal) -> None:
+    job = rehearsal.job()
+    leave(rehearsal, job)
+    rehearsal.pretended.removal_fails = TargetFailed("refused", on="i-1", remedy="x")
+
+    def was_tried() -> bool:
+        rehearsal.monitor.look()
+        return bool(rehearsal.pretended.removed)
+
+    eventually(was_tried, "it is tried")
+    rehearsal.ask(job)
+    assert rehearsal.done(job).boots is True
+    assert rehearsal.pretended.removed == [instance_token(job)]  # not in every look
+    assert rehearsal.house.store.resources.left_by_drills() == [job]
+
+
+def test_the_release_of_a_job_s_instance_is_no_removal_of_its_drill(rehearsal: Rehearsal) -> None:
+    """They have owners of their own: what the drill has is still listed, and costs."""
+    house, job = rehearsal.house, rehearsal.job()
+    token = leave(rehearsal, job)
+    house.service.delete(job)
+    house.turn()
+    (left,) = [row for row in house.store.resources.of(job, "cloud") if row.token == token]
+    assert not left.removed
+    assert all(row.removed for row in house.store.resources.of(job, "cloud") if row.kind == "instance")
+
+
+def test_a_target_that_plans_nothing_says_what_to_do(rehearsal: Rehearsal) -> None:
+    job = rehearsal.job()
+    rehearsal.pretended.plans = False
+    with pytest.raises(BadInput, match="plans no conversion without doing it"):
+        rehearsal.ask(job, plan_only=True)
+    rehearsal.ask(job)
+    assert rehearsal.done(job).boots is True

@@ -15,7 +15,7 @@ from connector.control.domain.entities import Outcome
 from connector.control.domain.jobs import JobEvent
 from connector.control.store import Store
 from connector.errors import Conflict
-from tests.control.conftest import Plane, Robot, machine
+from tests.control.conftest import Plane, Robot, machine, taken
 from tests.waiting import eventually
 
 
@@ -159,21 +159,21 @@ def _is_zombie(pid: int) -> bool:
 
 
 def test_r31_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., Plane]) -> None:
-    plane = make_plane(grace=1.5)
+    plane = make_plane(grace=5.0)
     silent = plane.enrol("silent")
     Robot(plane, silent).register()
     plane.jobs.create("web-01", "j1")
     plane.jobs.start("j1")
     client = plane.client(silent)
-    lost = client.take(10.0)
-    assert lost is not None
+    lost = taken(client)
     eventually(lambda: plane.jobs.job("j1")["passes"][-1]["attempt"] == 2, "the pass is offered again")
     with pytest.raises(Conflict, match="not yours"):
         client.finish(lost["pass_id"], "done", None, {})
     assert client.heartbeat([lost["pass_id"]]).stop == (lost["pass_id"],)
     with Robot(plane, plane.enrol("other")):
         done = plane.reach("j1", "Finished")
-    assert [found["state"] for found in done["passes"]] == ["Lost", "Finished"]
+    *earlier, last = (found["state"] for found in done["passes"])
+    assert (set(earlier), last) == ({"Lost"}, "Finished")  # a busy computer may lose more than one
 
 
 def test_r30_r31_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Plane]) -> None:
@@ -183,8 +183,7 @@ def test_r30_r31_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[
     plane.jobs.create("web-01", "j1")
     plane.jobs.start("j1")
     client = plane.client(membership)
-    first = client.take(10.0)
-    assert first is not None
+    first = taken(client)
     client.record(first["pass_id"], "snap-1", "snapshot", None)
     client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
     eventually(lambda: not client.heartbeat([]).stop and client.take(0.0), "the pass is offered again")
@@ -198,16 +197,14 @@ def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
     plane.jobs.create("web-01", "j1")
     plane.jobs.start("j1")
     client = plane.client(membership)
-    first = client.take(10.0)
-    assert first is not None
+    first = taken(client)
     client.record(first["pass_id"], "snap-1", "snapshot", None)
     client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
     client.record(first["pass_id"], "snap-1", "snapshot", None)
     client.finish(first["pass_id"], "failed", Conflict("broken"), {})
     plane.reach("j1", "InError")
     plane.jobs.start("j1")
-    second = client.take(10.0)
-    assert second is not None
+    second = taken(client)
     assert second["objects"] == [
         {"token": "snap-1", "kind": "snapshot", "moref": "snapshot-7", "removed": False, "trouble": ""}
     ]
@@ -226,8 +223,7 @@ def test_what_was_written_just_before_the_kill_is_not_forgotten(plane: Plane) ->
         plane.reach(name, "Running/Syncing")
     plane.jobs.stop("deleted")
     plane.reach("deleted", "Stopped")
-    order = plane.client(membership).take(10.0)
-    assert order is not None
+    order = taken(plane.client(membership))
     plane.show(order)
     plane.client(membership).evidence(order["pass_id"], plane.evidence(membership, order))
     plane.kill()
@@ -253,5 +249,9 @@ def test_sources_go_and_come_with_their_last_appliance(make_plane: Callable[...,
     eventually(lambda: plane.jobs.source("web-01")["state"] == "Unavailable", "the source is offline")
     with pytest.raises(Conflict, match="no appliance of its vCenter is online"):
         plane.jobs.create("web-01", "j1")
-    plane.client(membership).heartbeat([])
-    eventually(lambda: plane.jobs.source("web-01")["state"] == "Available", "the source is back")
+
+    def is_back() -> bool:
+        plane.client(membership).heartbeat([])
+        return bool(plane.jobs.source("web-01")["state"] == "Available")
+
+    eventually(is_back, "the source is back")

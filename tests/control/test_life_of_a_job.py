@@ -9,7 +9,7 @@ import pytest
 
 from connector.clients.agents import Membership
 from connector.errors import Conflict, NotFound
-from tests.control.conftest import Plane, Robot, machine
+from tests.control.conftest import Plane, Robot, machine, taken
 from tests.waiting import eventually
 
 
@@ -161,8 +161,7 @@ def test_r32_a_failed_pass_shows_its_error_and_the_remedy(plane: Plane, member: 
     plane.jobs.create(vm, vm)
     plane.jobs.start(vm)
     client = plane.client(member)
-    order = client.take(10.0)
-    assert order is not None
+    order = taken(client)
     client.finish(order["pass_id"], "failed", Conflict("no snapshot", on=vm, remedy="consolidate"), {})
     client.finish(order["pass_id"], "failed", Conflict("no snapshot", on=vm, remedy="consolidate"), {})
     failed = plane.reach(vm, "InError")

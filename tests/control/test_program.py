@@ -20,7 +20,7 @@ from connector.clients.agents import ControlClient, enrol
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import BadInput, ConnectorError, ControlFailed, NotFound, PortInUse, TransferFailed
 from connector.model import Credential, InstanceAddress
-from tests.control.conftest import VCENTER, machine
+from tests.control.conftest import VCENTER, machine, taken
 from tests.control.honest import manifest, new_signer
 from tests.people import People, owner
 from tests.waiting import eventually
@@ -91,7 +91,7 @@ def test_a_job_ends_with_a_readable_image(tmp_path: Path) -> None:
         client.put_sources([machine(disks=1)], {})
         jobs.create("web-01", "real", image_format="raw")
         jobs.start("real")
-        order = client.take(30.0)
+        order = taken(client)
         assert order is not None
         copy_nothing(order)
         done(client, order)
@@ -109,7 +109,7 @@ def test_killed_in_the_middle_of_a_pass_the_instance_comes_back_with_its_disks(t
         client.put_sources([machine(disks=1)], {})
         people(first).create("web-01", "real", image_format="raw")
         people(first).start("real")
-        order = client.take(30.0)
+        order = taken(client)
         assert order is not None
         endpoint(order).put_disk("2000", 1 << 20, "Hard disk 1")
         os.kill(first.pid, signal.SIGKILL)
@@ -134,7 +134,7 @@ def test_done_without_a_byte_is_an_error_with_its_reason(tmp_path: Path) -> None
         client.put_sources([machine(disks=1)], {})
         jobs.create("web-01", "empty")
         jobs.start("empty")
-        order = client.take(30.0)
+        order = taken(client)
         assert order is not None
         with pytest.raises(ControlFailed, match="the instance has no disk 2000") as refused:
             done(client, order)

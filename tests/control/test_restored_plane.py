@@ -11,7 +11,7 @@ import pytest
 from connector.clients.agents import ControlClient, enrol
 from connector.epoch import EpochMemory
 from connector.errors import StateRestored
-from tests.control.conftest import VCENTER, Plane, machine
+from tests.control.conftest import VCENTER, Plane, machine, taken
 from tests.waiting import eventually
 
 
@@ -53,7 +53,7 @@ def test_an_appliance_that_knows_more_has_everything_held_until_it_is_confirmed(
     client = ControlClient(plane.url, plane.thumbprint, member, memory)
     plane.jobs.create("web-01", "new")
     plane.jobs.start("new")
-    assert client.take(30.0) is not None
+    taken(client)
     known = memory.mark
     assert known is not None
     assert known.number == 2

@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from connector.cloud.console import BootOutcome
 from connector.cloud.machine_files import MachineDescription
 from connector.conversion import boot_check as checks
 from connector.conversion import virtual_machine
 from connector.conversion.boot_check import BootReport, boot_check
-from connector.conversion.console import BootOutcome
 from connector.conversion.virtual_machine import BootDisk, Hardware, VirtualMachine, hardware_for
 from connector.errors import BootFailed, Interrupted, TargetFailed
 from tests import processes

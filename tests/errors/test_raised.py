@@ -30,7 +30,7 @@ ALLOWED: Final = {
     ): "a defect; the parent tells TargetFailed when the child ends",
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "appliance/configuration.py"): "a validator: the configuration's reader tells BadInput",
-    ("ValueError", "cloud/drill_child.py"): "a number that is none: TargetFailed in the same module",
+    ("ValueError", "cloud/conversion_lines.py"): "a number that is none: TargetFailed in the same module",
     ("ValueError", "clients/heartbeat.py"): "its callers in the same module make ControlFailed of it",
     ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
     (

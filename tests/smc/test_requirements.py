@@ -242,14 +242,17 @@ def test_r68_a_silent_appliance_takes_its_sources_offline_until_it_is_back(
     client, name = silent.client(), fresh("vm")
     robot, ids = silent.sources(machine("vm-1", name))
     appliance = silent.plane.client(robot.membership)
-    appliance.heartbeat([])
-    assert found(client, source_id=[ids[name]], state="Available") == [ids[name]]
+
+    def is_back() -> bool:
+        appliance.heartbeat([])
+        return found(client, source_id=[ids[name]], state="Available") == [ids[name]]
+
+    eventually(is_back, "its source is online")
     eventually(lambda: source_of(client, ids[name]).state == "Unavailable", "its source is offline")
     row = source_of(client, ids[name])
     assert row.error_code == "SourceServer.Offline"
     assert "SourceServer.Offline" in row.status_info
-    appliance.heartbeat([])
-    eventually(lambda: source_of(client, ids[name]).state == "Available", "its source is back")
+    eventually(is_back, "its source is back")
 
 
 @pytest.fixture

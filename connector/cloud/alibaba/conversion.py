@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connector.backoff import STEP, retrying
-from connector.cloud import conversion_child
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.images import CloudImages
@@ -49,23 +48,20 @@ class CloudConversions:
         self._instances = instances
         self._images = CloudImages(api)
 
-    def convert(self, request: ImageRequest, image: StoredImage, beside: Json) -> StoredImage:
-        """The image, with its converted copy in its details. `beside`: the instance in whose network the conversion runs.
+    def convert(
+        self, request: ImageRequest, image: StoredImage, beside: Json
+    ) -> tuple[StoredImage | None, Mapping[str, Any]]:
+        """The converted image, if one was needed, and the report. `beside`: the instance in whose network the conversion runs.
 
-        What fails here is no error but a note that says why: the image is whole, and at a cutover its source is down.
+        What fails here is no error but a refusal in the report: the image is whole, and at a cutover its source is down.
         """
         try:
             for attempt in retrying(STEP, _passing, attempts=_ATTEMPTS):
                 with attempt:  # what was done before is found again
-                    converted, answer = self._converted(request, image, beside)
+                    return self._converted(request, image, beside)
         except ConnectorError as failed:
-            converted, answer = None, {"refusal": str(failed)}
-        location = converted.location if converted else ""
-        notes = filter(
-            None, (str(image.details.get("note") or ""), *conversion_child.notes(answer, location))
-        )
-        more = {"note": "; ".join(notes), "converted": location, "conversion": answer}
-        return replace(image, id=location or image.id, details={**image.details, **more})
+            return None, {"refusal": str(failed)}
+        raise AssertionError("unreachable: the last attempt raises")
 
     def remove(self, owner: str) -> None:
         """Remove what a conversion of this owner needed. Converted images stay."""
@@ -97,7 +93,7 @@ class CloudConversions:
         answer: Mapping[str, Any],
     ) -> tuple[StoredImage | None, Mapping[str, Any]]:
         """The converted image, if the disks were changed, and the report."""
-        report = {"refusal": "", "boot_refusal": "", **(answer.get("result") or {})}
+        report: Mapping[str, Any] = answer.get("result") or {}
         conversion = report.get("conversion") or {}
         if not (conversion.get("changes") or conversion.get("removed")):
             return None, report

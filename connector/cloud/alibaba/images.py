@@ -55,6 +55,20 @@ class CloudImages:
             remedy="look at the images and snapshots in the console, then start the job again",
         )
 
+    def row(self, image: str) -> Json | None:
+        """The image with this id, if it can be used."""
+        return next(self._rows(ImageId=image), None)
+
+    def ids(self, name: str) -> list[str]:
+        """Ids of our images of this name."""
+        rows = self._rows(ImageName=name, Status=_ANY)
+        return [str(row["ImageId"]) for row in rows if tags.OWNER in tags.read(row)]
+
+    def converted(self, image: str) -> Json | None:
+        """The newest converted copy of the image with this id, if it can be used."""
+        rows = list(self._rows(Tag=tags.written({tags.ORIGINAL: image})))
+        return max(rows, key=lambda row: str(row.get("CreationTime")), default=None)
+
     def _begun(self, run_tags: dict[str, str]) -> Json | None:
         return next(self._rows(Status=_ANY, Tag=tags.written(run_tags)), None)
 

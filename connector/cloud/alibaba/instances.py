@@ -11,7 +11,7 @@ from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.codes import Refusal
 from connector.cloud.alibaba.disks import CloudDisks
 from connector.cloud.alibaba.images import CloudImages
-from connector.cloud.alibaba.launch import Launcher, user_data
+from connector.cloud.alibaba.launch import Launcher, LaunchOrder, user_data
 from connector.cloud.alibaba.network import PORTS, Networks
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.provider import CloudResource, Health, Instance, InstanceRequest, ProviderLedger
@@ -61,7 +61,7 @@ class CloudInstances:
         ledger, snapshots = OwnerLedger(self._ledger, request.token), snapshots or {}
         row = self.row(request.token)
         if row is None:
-            self._launcher.launch(request, ledger, owner_tags, lambda: self.row(request.token), snapshots)
+            self.launch(self._order(request), owner_tags, snapshots)
         else:
             self._networks.keep_open(owner_tags)
         row = self._running(request)
@@ -70,6 +70,32 @@ class CloudInstances:
         serials = {key: str(disk["SerialNumber"]) for key, disk in visible.items()}
         self._introduce(request, serials)
         return self.row(request.token) or row
+
+    def launch(
+        self, order: LaunchOrder, owner_tags: dict[str, str], snapshots: Mapping[str, str] | None = None
+    ) -> None:
+        """Launch an instance. A launch that is repeated is the same one."""
+        ledger = OwnerLedger(self._ledger, order.token)
+        self._launcher.launch(order, ledger, owner_tags, lambda: self.row(order.token), snapshots or {})
+
+    def _order(self, request: InstanceRequest) -> LaunchOrder:
+        architecture = request.placement.architecture
+        image = self._settings.images.of(architecture)
+        if image is None:
+            raise TargetFailed(
+                f"no instance image for {architecture} is configured",
+                on="alibaba.images",
+                remedy="prepare one, see docs/alibaba.md",
+            )
+        return LaunchOrder(
+            request.token,
+            request.job_id,
+            image,
+            request.disks,
+            request.placement,
+            user_data(request.credential),
+            description=f"writes the disks of job {request.job_id}; released by itself",
+        )
 
     def talk(self, row: Json, control: Credential) -> Talk:
         """The calls to a running instance, at its address of now."""

@@ -20,12 +20,31 @@ from connector.cloud.alibaba.limits import DISK_LIMIT
 from connector.cloud.alibaba.market import GIB, Category, Market
 from connector.cloud.alibaba.network import Networks, Switch
 from connector.cloud.alibaba.owner_ledger import ObjectAttempt, OwnerLedger
-from connector.cloud.provider import INSTANCE_NAME, InstanceRequest, TargetDisk
+from connector.cloud.provider import INSTANCE_NAME, Placement, TargetDisk
 from connector.errors import TargetFailed
 from connector.model import Credential
 
 USER_DATA_LIMIT: Final = 16 << 10  # bytes before base64
+_ANYWHERE: Final = Placement()
 _DIGESTS: Final = 2048  # bytes of a disk for each byte of its digest table, which lies on the system disk
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOrder:
+    """The instance to launch from the image with the id `image`. `disks`: its data disks besides those of the image.
+
+    `user_data`: in base64. `isolated`: nothing reaches it, it reaches nothing, and it has no role.
+    """
+
+    token: str
+    job_id: str
+    image: str
+    disks: tuple[TargetDisk, ...] = ()
+    placement: Placement = _ANYWHERE
+    user_data: str = ""
+    name: str = INSTANCE_NAME
+    description: str = ""
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +71,7 @@ class LaunchRequest:
     `snapshots`: by the key of a disk, what it is made of; other disks are empty.
     """
 
-    request: InstanceRequest
+    request: LaunchOrder
     ledger: OwnerLedger
     own: dict[str, str]
     look: Callable[[], Json | None]
@@ -74,7 +93,7 @@ class Launcher:
 
     def launch(
         self,
-        request: InstanceRequest,
+        request: LaunchOrder,
         ledger: OwnerLedger,
         owner_tags: dict[str, str],
         look: Callable[[], Json | None],
@@ -93,7 +112,7 @@ class Launcher:
             ledger,
             owner_tags,
             look,
-            self._image(request.placement.architecture),
+            self._image(request.image),
             switches,
             snapshots,
         )
@@ -146,7 +165,8 @@ class Launcher:
         switch = self._networks.connected(
             launch.ledger, launch.switches.get(zone) or Switch(zone), launch.own
         )
-        group = self._networks.group(launch.ledger, switch, launch.own)
+        group_for = self._networks.closed_group if launch.request.isolated else self._networks.group
+        group = group_for(launch.ledger, switch, launch.own)
         parameters = self._order(launch, attempt, switch, group)
         recorded = launch.ledger.open("launch", attempt.name)
         note_disks(launch.ledger, [disk.key for disk in launch.request.disks])
@@ -165,7 +185,7 @@ class Launcher:
         self, launch: LaunchRequest, attempt: LaunchAttempt, switch: Switch, group: str
     ) -> dict[str, Any]:
         request, placement, settings = launch.request, launch.request.placement, self._settings
-        internet = settings.bandwidth if placement.net_mode != 2 else 0
+        internet = 0 if request.isolated or placement.net_mode == 2 else settings.bandwidth
         return {
             "RegionId": settings.region,
             "ZoneId": attempt.offer.zone,
@@ -173,17 +193,19 @@ class Launcher:
             "ImageId": launch.image["ImageId"],
             "VSwitchId": switch.id,
             "SecurityGroupId": group,
-            "InstanceName": INSTANCE_NAME,
-            "Description": f"writes the disks of job {request.job_id}; released by itself",
+            "InstanceName": request.name,
+            "Description": request.description,
             "InstanceChargeType": "PostPaid",
             "InternetChargeType": "PayByTraffic" if internet else None,
             "InternetMaxBandwidthOut": internet,
             "Amount": 1,
             "SystemDisk": self._system_disk(launch, attempt),
-            "DataDisk": self._data_disks(launch, attempt),
-            "UserData": user_data(request.credential),
+            "DataDisk": self._data_disks(launch, attempt) or None,
+            "UserData": request.user_data or None,
             "HttpEndpoint": "enabled",
-            "HttpTokens": "required",
+            "HttpTokens": "optional"
+            if request.isolated
+            else "required",  # guests may know the older form only
             "RamRoleName": placement.ram_role or None,
             "LaunchTemplateId": placement.launch_template or None,
             "LaunchTemplateVersion": placement.launch_template_version or None,
@@ -217,15 +239,8 @@ class Launcher:
         level = self._settings.performance_level
         return {"PerformanceLevel": level} if category == "cloud_essd" and level else {}
 
-    def _image(self, architecture: str) -> Json:
-        """The prepared image that an instance boots."""
-        image = self._settings.images.of(architecture)
-        if image is None:
-            raise TargetFailed(
-                f"no instance image for {architecture} is configured",
-                on="alibaba.images",
-                remedy="prepare one, see docs/alibaba.md",
-            )
+    def _image(self, image: str) -> Json:
+        """The image that an instance boots."""
         rows = self._api.rows(
             "ecs",
             "DescribeImages",

@@ -101,6 +101,29 @@ class Networks:
         self._let_in(group)
         return group
 
+    def closed_group(self, ledger: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> str:
+        """A security group that lets nothing in and nothing out, not even between its members."""
+        group = self._made(
+            ledger.open("security-group", f"closed-group/{switch.vpc}"),
+            ledger,
+            lambda: next(self._groups(owner_tags, VpcId=switch.vpc), None),
+            lambda token: self._create_group(token, owner_tags, switch.vpc),
+            "SecurityGroupId",
+            lambda groups: next(self._groups(owner_tags, SecurityGroupId=groups), None),
+        )
+        parameters = {"RegionId": self._settings.region, "SecurityGroupId": group}
+        self._api.ecs("ModifySecurityGroupPolicy", {**parameters, "InnerAccessPolicy": "Drop"}, on=group)
+        rule = {
+            "IpProtocol": "ALL",
+            "PortRange": "-1/-1",
+            "DestCidrIp": "0.0.0.0/0",
+            "Policy": "drop",
+            "Priority": "1",
+            "Description": "nothing goes out",
+        }
+        self._api.ecs("AuthorizeSecurityGroupEgress", {**parameters, "Permissions": [rule]}, on=group)
+        return group
+
     def keep_open(self, owner_tags: dict[str, str]) -> None:
         """Add rules that somebody removed from our security group again."""
         for row in list(self._groups(owner_tags)):

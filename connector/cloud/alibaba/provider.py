@@ -6,19 +6,25 @@ Only one process at a time acts for a token: the active runner.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from connector.clients.endpoint import InstanceEndpoint
+from connector.cloud import conversion_child
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.codes import Refusal
 from connector.cloud.alibaba.conversion import CloudConversions
 from connector.cloud.alibaba.credentials import Credentials
 from connector.cloud.alibaba.disks import CloudDisks
+from connector.cloud.alibaba.drills import CloudDrills
 from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.instance_types import Wanted
 from connector.cloud.alibaba.instances import CloudInstances, Reach, instance_of, own
+from connector.cloud.alibaba.isolated_start import IsolatedStarts, StartOrder
 from connector.cloud.alibaba.limits import LIMITS
 from connector.cloud.alibaba.market import Market
 from connector.cloud.alibaba.network import Networks
@@ -33,15 +39,20 @@ from connector.cloud.provider import (
     ProviderLedger,
     StoredImage,
 )
-from connector.errors import BadInput, TargetFailed
+from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.model import TargetLimits
 
 
 class AlibabaProvider:
-    """The provider `alibaba`. Thread-safe."""
+    """The provider `alibaba`. Thread-safe. `directory`: where it keeps what drills showed."""
 
     def __init__(
-        self, settings: AlibabaSettings, ledger: ProviderLedger, *, reach: Reach = InstanceEndpoint
+        self,
+        settings: AlibabaSettings,
+        ledger: ProviderLedger,
+        directory: Path,
+        *,
+        reach: Reach = InstanceEndpoint,
     ) -> None:
         self._settings = settings
         self._api = Api(settings, Credentials(settings.access_key_file))
@@ -49,6 +60,9 @@ class AlibabaProvider:
         self._networks = Networks(self._api)
         self._instances = CloudInstances(self._api, ledger, self._networks, reach)
         self._conversions = CloudConversions(self._api, ledger, self._instances)
+        self._directory = directory
+        self._starts = IsolatedStarts(self._api, self._instances)
+        self._drills = CloudDrills(self._api, self._starts, directory / "drills")
         self._disks = CloudDisks(self._api)
         self._images = CloudImages(self._api)
         self._targets = CloudTargets(self._api, ledger)
@@ -71,8 +85,8 @@ class AlibabaProvider:
         return self._targets if self._settings.target_instances else None
 
     @property
-    def drills(self) -> None:
-        return None
+    def drills(self) -> CloudDrills | None:
+        return self._drills if self._settings.conversion else None
 
     def check(self, placement: Placement) -> None:
         """Refuse types that this region does not offer now (X4), and networks that do not fit together."""
@@ -113,6 +127,8 @@ class AlibabaProvider:
     def release(self, token: str, *, keep_disks: bool) -> None:
         with self._exclusively(token):
             self._conversions.remove(token)
+            if any(not entry.gone for entry in self._ledger.entries(_boot_check_token(token))):
+                self._starts.remove(_boot_check_token(token))
             if keep_disks:
                 self._instances.stop(token)
             else:
@@ -129,7 +145,37 @@ class AlibabaProvider:
             ledger, owner_tags = OwnerLedger(self._ledger, request.token), own(request.token, request.job_id)
             disks = self._disks.complete(row, request.disks, ledger, owner_tags)
             image = self._images.make(request, disks, ledger, owner_tags)
-            return image if request.conversion == "none" else self._conversions.convert(request, image, row)
+            return self._prepared(request, image, row)
+
+    def _prepared(self, request: ImageRequest, image: StoredImage, row: Json) -> StoredImage:
+        """The image, with its converted copy and how a start of it ended, if the job wants that. Its id is that of the copy."""
+        if request.conversion == "none" and not request.boot_check:
+            return image
+        converted, report = None, dict[str, Any]()
+        if request.conversion != "none":
+            converted, answer = self._conversions.convert(request, image, row)
+            report |= answer
+        location = converted.location if converted else ""
+        if request.boot_check:
+            report |= self._boot_check(request, location or image.location)
+        notes = (str(image.details.get("note") or ""), *conversion_child.notes(report, location))
+        more = {
+            "note": "; ".join(filter(None, notes)),
+            "converted": location,
+            "conversion": {"refusal": "", "boot_refusal": "", **report},
+        }
+        return replace(image, id=location or image.id, details={**image.details, **more})
+
+    def _boot_check(self, request: ImageRequest, image: str) -> Mapping[str, Any]:
+        """How a start of the image ended. A failure is no error: the image is whole."""
+        order = StartOrder(_boot_check_token(request.token), request.job_id, image, request.architecture)
+        try:
+            self._starts.remove(order.owner)
+            started = self._starts.run(order, threading.Event(), lambda _line: None)
+            self._starts.remove(order.owner)
+        except ConnectorError as failed:
+            return {"boot_refusal": str(failed)}  # what it made goes with the release of the instance
+        return {"boot": started.boot}
 
     def _settle(self, request: ImageRequest, row: Json) -> None:
         """Make sure that every disk shows the end of one pass, and that nothing waits to be written (invariant 10)."""
@@ -145,6 +191,8 @@ class AlibabaProvider:
         return self._images.all()
 
     def delete_image(self, name: str) -> None:
+        for image in self._images.ids(name):
+            self._drills.forget(image)
         for snapshot in self._images.delete(name):
             ledger = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
             for attempt in ledger.remaining("snapshot"):
@@ -160,3 +208,8 @@ class AlibabaProvider:
             lock = self._locks.setdefault(token, threading.RLock())
         with lock:
             yield
+
+
+def _boot_check_token(owner: str) -> str:
+    """The owner of what a boot check of this owner's image makes."""
+    return f"boot-check-{owner}"

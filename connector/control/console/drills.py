@@ -10,7 +10,11 @@ from connector.control.console.pages import Download, Form, Page, PageRequest, P
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher
 
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
+#: By the name of a file: how it begins, and its media type.
+_PICTURES: Final = {
+    "screen.png": (b"\x89PNG\r\n\x1a\n", "image/png"),
+    "screen.jpg": (b"\xff\xd8\xff", "image/jpeg"),
+}
 
 
 class DrillPages:
@@ -22,7 +26,7 @@ class DrillPages:
 
     def views(self) -> tuple[View, ...]:
         return (
-            View("/jobs/{id}/drills/{drill}/screen", self._screen),
+            View("/jobs/{id}/drills/{drill}/screen/{file}", self._screen),
             View("/jobs/{id}/drills/{drill}/console", self._console),
         )
 
@@ -48,10 +52,13 @@ class DrillPages:
         return Redirect(link("jobs", job_id, said=said))
 
     def _screen(self, request: PageRequest) -> Picture:
-        content = self._file(request, "screen.png")
-        if not content.startswith(_PNG):
+        """A guest made this picture: it is sent as what its first bytes say, or not at all."""
+        name = request.path["file"]
+        beginning, media_type = _PICTURES.get(name, (b"", ""))
+        content = self._file(request, name)
+        if not media_type or not content.startswith(beginning):
             raise Denied("ReplicationJobDrill.NotFound", "The screenshot is no picture.")
-        return Picture(content)
+        return Picture(content, media_type)
 
     def _console(self, request: PageRequest) -> Download:
         """A guest wrote this: a browser saves it and does not show it."""

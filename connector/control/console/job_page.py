@@ -104,13 +104,15 @@ class RunLine:
 @dataclass(frozen=True, slots=True)
 class DrillDetails:
     """What is known of rehearsals. `open`: it waits or runs. `newest`: the last one that has ended. `plan`: the last one with
-    the plan of a conversion. `offered`: the target does drills. `has_image`: there is an image to try.
+    the plan of a conversion. `offered`: the target does drills; `plans`: also plans of a conversion. `has_image`: there is an
+    image to try.
     """
 
     open: Drill | None
     newest: Drill | None
     plan: Drill | None
     offered: bool
+    plans: bool
     has_image: bool
 
 
@@ -149,11 +151,11 @@ class JobDetails:
 class JobDetailsReader:
     """Reads the details of jobs."""
 
-    def __init__(self, store: Store, *, billed: bool, drills: bool) -> None:
+    def __init__(self, store: Store, *, billed: bool, drills: bool, plans: bool) -> None:
         """`billed`: whether what the provider makes costs money. `drills`: whether it does drills."""
         self._store = store
         self._billed = billed
-        self._offers_drills = drills
+        self._offers_drills, self._plans_conversions = drills, plans
 
     def of(self, line: JobLine) -> JobDetails:
         """The details of this job."""
@@ -187,6 +189,7 @@ class JobDetailsReader:
             newest=next((drill for drill in ended if not drill.plan_only), None),
             plan=next((drill for drill in ended if drill.report and drill.report.get("conversion")), None),
             offered=self._offers_drills,
+            plans=self._plans_conversions,
             has_image=any(image.ready and not image.removed for image in images),
         )
 

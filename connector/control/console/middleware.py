@@ -265,7 +265,7 @@ def as_denied(refused: Denied | ConnectorError) -> Denied:
 def _sent(file: Download | Picture) -> Response:
     """A picture, or the answer that makes a browser save a file instead of showing it."""
     if isinstance(file, Picture):
-        return with_headers(Response(file.content, media_type="image/png"))
+        return with_headers(Response(file.content, media_type=file.media_type))
     headers = {"content-disposition": f'attachment; filename="{file.name}"'}
     return with_headers(StreamingResponse(file.pieces, media_type="text/plain", headers=headers))
 

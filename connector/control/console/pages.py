@@ -59,9 +59,10 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that a page shows, as PNG."""
+    """A picture that a page shows, of this media type."""
 
     content: bytes
+    media_type: str
 
 
 @dataclass(frozen=True, slots=True)

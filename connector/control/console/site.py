@@ -39,16 +39,19 @@ def routes(
     *,
     billed: bool = True,
     drills: bool = False,
+    plans: bool = False,
 ) -> list[BaseRoute]:
     """The routes under `/console`, and the redirect from `/`. They must come before the public API.
 
     Changes go through `dispatcher`. `grace`: how long an appliance may be silent. `templates` can be shared.
-    `billed`: whether what the provider makes costs money. `drills`: whether it does drills.
+    `billed`: whether what the provider makes costs money. `drills`: whether it does drills, `plans`: also plans of a conversion.
     """
     templates = templates or Templates()
     authenticator = SessionAuthenticator(store, keys, LoginThrottle())
     lines = JobLines(store)
-    watching = Watching(store, lines, JobDetailsReader(store, billed=billed, drills=drills), templates)
+    watching = Watching(
+        store, lines, JobDetailsReader(store, billed=billed, drills=drills, plans=plans), templates
+    )
     jobs = JobPages(store, dispatcher, lines, watching)
     changing = (
         DrillPages(dispatcher, jobs.one),  # before those of jobs, which take every word for an action

@@ -1,13 +1,15 @@
-"""The active runner does the drills that people ask for, one at a time, in a thread and a child process of their own.
+"""The active runner does the drills that people ask for, one at a time, in a thread and, on this computer, a child process.
 
-A row that says Running while this process runs another drill, or none, was left by a process that was killed.
+A row that says Running while this process runs another drill, or none, was left by a process that was killed. What a
+drill has left in the cloud is removed when no drill runs.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,10 +18,12 @@ from connector.control.domain.entities import Drill, DrillState
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import Store
 from connector.control.store.database import new_id
+from connector.control.store.provider_ledger import instance_token
 from connector.errors import ConnectorError, ControlFailed, Interrupted, TargetFailed
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 15.0  # seconds in which a drill that is stopped has ended
+_REMOVAL_PACE: Final = 60.0  # seconds until a removal that failed is tried again
 _NOT_CONVERTED: Final = (
     "the job does not convert its images: set Conversion to dhcp or keep before the cutover,"
     " or convert its last image afterwards"
@@ -38,6 +42,7 @@ class DrillMonitor:
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._no_removal_before = 0.0  # only `look` and the thread use it, one after the other
 
     def look(self) -> None:
         """Begin the drill that has waited longest, if none runs; stop the one that shall not run any more."""
@@ -53,6 +58,8 @@ class DrillMonitor:
                 self._store.drills.end(drill.id, DrillState.STOPPED)
             elif drill.state is DrillState.WAITING and not current:
                 current = self._begin(drill)
+        if not current:
+            self._remove_left()
 
     def close(self) -> None:
         """Stop the drill under way, and wait until nothing of it runs. Later looks begin nothing."""
@@ -68,13 +75,39 @@ class DrillMonitor:
         with self._lock:
             if self._closed or not self._store.drills.begin(drill.id):
                 return ""
-            self._halt.clear()
-            self._current = drill.id
-            self._thread = threading.Thread(
-                target=self._do, args=(drill,), name=f"drill {drill.id}", daemon=True
-            )
-            self._thread.start()
+            self._run(drill.id, lambda: self._do(drill))
         return drill.id
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        """Do some work in the thread. The caller has the lock."""
+        self._halt.clear()
+        self._current = name
+        self._thread = threading.Thread(target=work, name=f"drill {name}", daemon=True)
+        self._thread.start()
+
+    def _remove_left(self) -> None:
+        """Remove what a drill has left that was killed, or that could not remove it."""
+        if self._drills is None or time.monotonic() < self._no_removal_before:
+            return
+        left = self._store.resources.left_by_drills()
+        with self._lock:
+            if left and not self._closed and not self._current:
+                self._run("removal", lambda: self._remove(left))
+
+    def _remove(self, job_ids: Sequence[str]) -> None:
+        try:
+            for job_id in job_ids:
+                if self._drills is not None:
+                    self._drills.remove(instance_token(job_id))
+        except ConnectorError as failed:
+            _LOG.warning("what a drill made could not be removed, it is tried again: %s", failed)
+            self._no_removal_before = time.monotonic() + _REMOVAL_PACE
+        except Exception:  # noqa: BLE001 - outermost handler of a thread
+            _LOG.exception("what a drill made could not be removed, it is tried again")
+            self._no_removal_before = time.monotonic() + _REMOVAL_PACE
+        finally:
+            with self._lock:
+                self._current = ""
 
     def _do(self, drill: Drill) -> None:
         try:
@@ -134,6 +167,8 @@ def _request(drill: Drill) -> DrillRequest:
     return DrillRequest(
         id=drill.id,
         location=drill.location,
+        token=instance_token(drill.job_id),
+        job_id=drill.job_id,
         network=drill.network,
         plan_only=drill.plan_only,
         new_macs=drill.new_macs,

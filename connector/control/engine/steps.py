@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from connector.cloud.provider import (
+    DRILL_PREFIX,
     CloudResource,
     Drills,
     Health,
@@ -297,7 +298,7 @@ class Steps:
             self.release(job_id, keep_disks=keep_disks, unless_running=unless_running)
         except TargetFailed as failed:
             left = [r for r in self._store.resources.of(job_id, "cloud") if not r.removed]
-            left = [r for r in left if r.kind not in OUTLIVING]
+            left = [r for r in left if r.kind not in OUTLIVING and not r.token.startswith(DRILL_PREFIX)]
             what = (
                 "its instance could not be stopped"
                 if keep_disks
@@ -366,7 +367,8 @@ class Steps:
             if keep_disks:
                 return
             for resource in self._store.resources.of(job_id, "cloud"):
-                if resource.kind not in OUTLIVING and not resource.removed:
+                is_of_a_drill = resource.token.startswith(DRILL_PREFIX)
+                if resource.kind not in OUTLIVING and not resource.removed and not is_of_a_drill:
                     self._store.resources.record(
                         job_id, resource.token, place="cloud", kind=resource.kind, removed=True
                     )

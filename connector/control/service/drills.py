@@ -48,6 +48,12 @@ class DrillService:
                 on=job.name,
                 remedy="start an instance from the image in its cloud",
             )
+        if options.plan_only and not self._service.drills.plans:
+            raise BadInput(
+                "this target plans no conversion without doing it",
+                on=job.name,
+                remedy="set Conversion in the job: the image of each run then says what was changed in its copy",
+            )
         if job.status is JobStatus.DELETING:
             raise StateRefusal(RefusalCode.JOB_STATUS, "the job is being deleted", on=job.id)
         image, number = self._newest(job)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.cloud.provider import DRILL_PREFIX
 from connector.control.domain.entities import OUTLIVING, JobImage, Json, Source, TrackedResource
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import sources, tables
@@ -15,6 +16,8 @@ from connector.errors import Conflict
 
 _OBJECTS: Final = tables.objects
 _IMAGES: Final = tables.images
+# Drills have an owner of their own, so that the release of a job's instance does not count for them.
+_OF_DRILLS: Final = _OBJECTS.c.token.startswith(DRILL_PREFIX)
 # By run and not by clock: the newest image stays the newest after the clock was set back.
 _OLDEST_IMAGE_FIRST: Final = (
     sa.select(_IMAGES).join(tables.runs, tables.runs.c.id == _IMAGES.c.run_id).order_by(tables.runs.c.number)
@@ -175,6 +178,16 @@ class TrackedResources:
                     resource.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble
                 )
 
+    def left_by_drills(self) -> list[str]:
+        """Ids of jobs of which a drill has something in the cloud that is not removed."""
+        query = (
+            sa.select(_OBJECTS.c.job_id)
+            .distinct()
+            .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False), _OF_DRILLS)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def left_in_cloud(self) -> list[str]:
         """Ids of jobs that rest and still have something in the cloud that was to be stopped or removed."""
         resting = (JobStatus.STOPPED, JobStatus.IN_ERROR, JobStatus.WAITING)
@@ -184,7 +197,7 @@ class TrackedResources:
             sa.select(_OBJECTS.c.job_id)
             .distinct()
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
-            .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False))
+            .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False), sa.not_(_OF_DRILLS))
             .where(
                 sa.or_(
                     sa.and_(status.in_(over), sa.or_(_OBJECTS.c.kind.not_in(OUTLIVING), failed)),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.conversion.console import LONGEST, MOST, BootOutcome, Console
+from connector.cloud.console import LONGEST, MOST, BootOutcome, Console
 
 SYSTEMD = (
     b"[    0.000000] Linux version 6.1.0-38-amd64 (debian-kernel@lists.debian.org) (gcc-12)\r\n"

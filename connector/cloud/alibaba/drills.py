@@ -1,0 +1,104 @@
+"""Drills of images on ECS: an isolated instance is made of the image, watched and released. Nothing is converted for a drill.
+
+If a converted image was made of the image, that one is started: it is the one that is handed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any, Final
+
+from connector.cloud import kept_files
+from connector.cloud.alibaba.api import Api, Json
+from connector.cloud.alibaba.images import CloudImages
+from connector.cloud.alibaba.isolated_start import IsolatedStarts, StartOrder, StartReport
+from connector.cloud.provider import DRILL_FILES, DRILL_PREFIX, DrillOutcome, DrillRequest
+from connector.errors import BadInput, ConnectorError, NotFound
+
+_LOG: Final = logging.getLogger(__name__)
+_ID: Final = re.compile(r"m-[A-Za-z0-9]{1,60}")
+_CONSOLE, _SCREEN = "console.log", "screen.jpg"
+_AS_IT_IS: Final = "it is started as it is, because no converted image of it exists"
+
+
+def drill_token(owner: str) -> str:
+    """The owner of what a drill of this owner's image makes."""
+    return f"{DRILL_PREFIX}{owner}"
+
+
+class CloudDrills:
+    """One drill at a time. What they keep is below `directory`, on this control plane only."""
+
+    def __init__(self, api: Api, starts: IsolatedStarts, directory: Path) -> None:
+        self._images = CloudImages(api)
+        self._starts = starts
+        self._directory = directory
+
+    @property
+    def plans(self) -> bool:
+        return False
+
+    def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
+        if request.plan_only:
+            raise BadInput("no conversion is planned on ECS", on=request.location)
+        row, converted = self._image(request.location)
+        order = StartOrder(
+            owner=drill_token(request.token),
+            job_id=request.job_id,
+            image=str((converted or row)["ImageId"]),
+            architecture=str(row.get("Architecture") or "x86_64"),
+            timeout=request.timeout,
+            marker=re.compile(request.marker) if request.marker else None,
+        )
+        self._starts.remove(order.owner)  # of a drill that was killed
+        try:
+            started = self._starts.run(order, halt, say)
+        finally:
+            self._remove(order.owner)
+        return self._outcome(request.location, converted, started)
+
+    def file(self, location: str, name: str) -> bytes | None:
+        return kept_files.read(self._home(location) / name) if name in DRILL_FILES else None
+
+    def forget(self, image: str) -> None:
+        """Remove what drills of an image have shown."""
+        shutil.rmtree(self._home(image), ignore_errors=True)
+
+    def remove(self, token: str) -> None:
+        self._starts.remove(drill_token(token))
+
+    def _remove(self, owner: str) -> None:
+        try:
+            self._starts.remove(owner)
+        except ConnectorError as failed:  # it stays recorded, and `remove` is called again
+            _LOG.warning("what a drill made could not be removed: %s", failed)
+
+    def _image(self, location: str) -> tuple[Json, Json | None]:
+        """The image and its converted copy. Raises NotFound without the image."""
+        row = self._images.row(location)
+        if row is None:
+            raise NotFound("the image is not there any more", on=location, remedy="run the job again")
+        return row, self._images.converted(location)
+
+    def _outcome(self, location: str, converted: Json | None, started: StartReport) -> DrillOutcome:
+        contents = {_CONSOLE: started.console, _SCREEN: started.screen}
+        kept = kept_files.write(self._home(location), contents)
+        note = f"the converted image {converted['ImageName']} was started" if converted else ""
+        conversion = {"system": "", "changes": [], "removed": [], "notes": [note]} if converted else None
+        report: dict[str, Any] = {
+            "conversion": conversion,
+            "refusal": "" if converted else _AS_IT_IS,
+            "conversion_seconds": 0.0,
+            "boot": started.boot,
+        }
+        return DrillOutcome(report, kept)
+
+    def _home(self, location: str) -> Path:
+        if not _ID.fullmatch(location):
+            raise NotFound("is no id of an image", on=location[:80], remedy="run the job again")
+        return self._directory / location
