@@ -65,3 +65,19 @@ def _started_cold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """The marker `cold`: with the real interpreter."""
     if request.node.get_closest_marker("cold") is not None:
         monkeypatch.setattr(sys, "executable", REAL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a fixture of their module run in one worker: each other worker would make it once more."""
+    for item in items:
+        if _shares(item) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether it uses a fixture that its module makes once, besides the one that all modules have."""
+    if not isinstance(item, pytest.Function):
+        return False
+    fixtures = item._fixtureinfo.name2fixturedefs.items()
+    return any(name != "_started_at_once" and made[-1].scope == "module" for name, made in fixtures)

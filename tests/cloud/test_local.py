@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -24,10 +25,11 @@ from connector.cloud import addresses, machine_files
 from connector.cloud.image_order import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
-from connector.errors import BadInput, Conflict, PortInUse, TargetFailed
+from connector.errors import BadInput, Conflict, PortInUse, TargetFailed, TargetFull
 from connector.specification import image_formats
 from connector.specification.image_formats import ImageFormat
 from connector.transfer.certificates import CertificateRole
+from tests import forked
 from tests.cloud.conftest import AUTHORITY, image_for, request_for
 from tests.cloud.test_contract import finish_a_pass
 
@@ -176,32 +178,30 @@ def test_an_instance_that_is_being_started_again_is_waited_for_at_the_hand_over(
 
 FILES = ("2000.raw", "2001.raw")
 DETAILS = {"format": "raw", "disks": [{"file": name, "capacity": 1 << 20} for name in FILES]}
-#: Hands over once; the n-th change of a name or a folder under `images` kills the process or finds no space.
-BROKEN = """
-import errno, os, signal, sys
-from pathlib import Path
-from connector.cloud.image_order import Made
-from connector.cloud.local import LocalProvider
-from connector.errors import TargetFull
-from tests.cloud.conftest import image_for
-from tests.cloud.test_local import DETAILS, FILES
-root, token, how, left = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-provider = LocalProvider(root, order=lambda *_: Made(tuple("images/web/" + name for name in FILES), DETAILS))
-request = image_for(token, "web")
-def hook(event, words):
-    global left
-    if event in ("os.rename", "os.mkdir", "shutil.rmtree") and "/images/" in str(words):
-        left -= 1
-        if left == 0 and how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if left == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-sys.addaudithook(hook)
-try:
-    provider.make_image(request)
-except TargetFull:
-    sys.exit(28)
-"""
+
+
+def break_at(moment: int, how: str, root: Path) -> None:
+    """Hand over once; the n-th change of a name or a folder under `images` kills this process or finds no space.
+
+    Only in a process of its own: an audit hook stays.
+    """
+    left = moment
+
+    def hook(event: str, words: object) -> None:
+        nonlocal left
+        if event in ("os.rename", "os.mkdir", "shutil.rmtree") and "/images/" in str(words):
+            left -= 1
+            if left == 0 and how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if left == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    provider = taking_over(root)
+    sys.addaudithook(hook)
+    try:
+        provider.make_image(image_for(T1, "web"))
+    except TargetFull:
+        sys.exit(28)
 
 
 def made_by_instance(root: Path, content: str) -> None:
@@ -244,8 +244,7 @@ def test_a_hand_over_that_breaks_anywhere_leaves_no_half_image_and_goes_on(tmp_p
         made_by_instance(root, "first")
         taking_over(root).make_image(image_for(T1, "web"))
         made_by_instance(root, "second")
-        words = [sys.executable, "-c", BROKEN, str(root), T1, how, str(moment)]
-        code = subprocess.run(words, check=False).returncode
+        code = forked.code_of(partial(break_at, moment, how, root))
         shown = root / "images" / "web"
         assert not shown.exists() or content_of(shown) in (whole("first"), whole("second"))
         assert content_of(Path(taking_over(root).make_image(image_for(T1, "web")).location)) == whole(

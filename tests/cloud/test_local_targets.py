@@ -8,10 +8,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from connector.cloud.machine_files import ImageDisk, MachineDescription, Network
 from connector.cloud.target_instance import DiskReplacement, family
 from connector.errors import BadInput, TargetFailed, TargetFull
 from connector.transfer.qemu_img import QemuImgAnswer, qemu_img
+from tests import forked
 from tests.waiting import eventually
 
 MIB: Final = 1 << 20
@@ -406,39 +407,37 @@ def test_a_machine_that_changed_since_the_job_was_made_is_refused(place: Place) 
     assert place.names() == {"app"}
 
 
-_KILLED: Final = """
-import os, signal, sys
-from pathlib import Path
-from connector import files
-from connector.cloud import local_targets
-from tests.cloud.test_local_targets import Place
-root, moment, what = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-steps = 0
-def counted(work):
-    def call(*words, **more):
-        global steps
-        for number in (2 * steps, 2 * steps + 1):
-            if number % 2 == 0:
-                steps += 1
-            else:
-                result = work(*words, **more)
-            if number == moment:
+def killed_at(moment: int, what: str, place: Place) -> None:
+    """Do it, and kill this process at that moment. Only in a process of its own."""
+    steps = 0
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: object, **more: object) -> object:
+            nonlocal steps
+            before, after = 2 * steps, 2 * steps + 1
+            steps += 1
+            if before == moment:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return call
-steps_of = (files, "move"), (files, "replace"), (local_targets, "_qemu_img"), (os, "link"), (local_targets.shutil, "rmtree")
-for owner, name in steps_of:
-    setattr(owner, name, counted(getattr(owner, name)))
-place = Place.__new__(Place)
-place.root, place.image = root, root / "images" / "web"
-targets = local_targets.LocalTargets(root)
-if what == "replace":
-    targets.replace_disks(place.order())
-elif what == "put back":
-    targets.put_back("job-j", "app")
-else:
-    targets.release_former("job-j", "app")
-"""
+            result = work(*words, **more)
+            if after == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+    changing = (
+        *((files, "move"), (files, "replace"), (os, "link")),
+        *((local_targets, "_qemu_img"), (shutil, "rmtree")),
+    )
+    for owner, name in changing:
+        setattr(owner, name, counted(getattr(owner, name)))
+    targets = local_targets.LocalTargets(place.root)
+    if what == "replace":
+        targets.replace_disks(place.order())
+    elif what == "put back":
+        targets.put_back("job-j", "app")
+    else:
+        targets.release_former("job-j", "app")
 
 
 @pytest.mark.parametrize("what", ["replace", "put back", "release"])
@@ -449,10 +448,7 @@ def test_killed_at_any_step_it_is_done_again(tmp_path: Path, what: str) -> None:
         place = Place(root)
         if what != "replace":
             place.targets.replace_disks(place.order())
-        words = [sys.executable, "-c", _KILLED, str(root), str(moment), what]
-        killed = subprocess.run(
-            words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-        )
+        code = forked.code_of(partial(killed_at, moment, what, place))
         if place.machine.exists():
             assert place.contents() in (OWN, REPLACED), moment
         if what == "replace":
@@ -466,8 +462,8 @@ def test_killed_at_any_step_it_is_done_again(tmp_path: Path, what: str) -> None:
         assert place.contents() == (REPLACED if what == "release" else OWN)
         assert place.names() == {"app"}
         shutil.rmtree(root)
-        if killed.returncode != -signal.SIGKILL:
-            assert killed.returncode == 0, killed.stderr
+        if code != -signal.SIGKILL:
+            assert code == 0
             assert moment >= 2
             return
     raise AssertionError("it never came to its end")
