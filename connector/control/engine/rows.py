@@ -76,15 +76,25 @@ def _must_be_whole(connection: sa.Connection) -> None:
         )
 
 
-def drop_foreign_messages(url: str) -> None:
-    """Drop only messages, while the engine runs. An unreadable message would block the next one."""
-    engine = sa.create_engine(url)
-    try:
-        with engine.begin() as connection:
-            for table in _tables(connection, only=_NOTIFICATIONS):
-                _drop(connection, table)
-    finally:
-        engine.dispose()
+class ForeignMessages:
+    """The messages with another serialisation, while the engine runs: an unreadable one would block the next one.
+
+    The form of the table is read once: it changes only with the engine's release. One thread at a time.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(url)
+        self._table: sa.Table | None = None
+
+    def drop(self) -> None:
+        with self._engine.begin() as connection:
+            if self._table is None:
+                self._table = next(_tables(connection, only=_NOTIFICATIONS), None)
+            if self._table is not None:
+                _drop(connection, self._table)
+
+    def close(self) -> None:
+        self._engine.dispose()
 
 
 def _tables(connection: sa.Connection, only: str = "") -> Iterator[sa.Table]:

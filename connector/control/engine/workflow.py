@@ -197,9 +197,9 @@ class DbosEngine:
         self._begun: set[str] = set()  # workflows that this process knows to exist
         self._told: set[str] = set()  # passes whose end was announced
         self._freed: set[str] = set()  # runs that were told what became of their cohort
-        self._url = url
         rows.refuse_pickles()
         rows.drop_foreign(url)
+        self._foreign_messages = rows.ForeignMessages(url)
         config: DBOSConfig = {
             "name": "connector",
             "system_database_url": url,
@@ -226,7 +226,7 @@ class DbosEngine:
 
     def sweep(self) -> None:
         """Begin the workflows that the store asks for, and tell runs which passes have ended."""
-        rows.drop_foreign_messages(self._url)
+        self._foreign_messages.drop()
         open_runs = self._store.runs.open()
         workflows: dict[str, Callable[[], object]] = {
             run.id: partial(
@@ -266,3 +266,4 @@ class DbosEngine:
     def close(self) -> None:
         """Stop the engine without waiting. Workflows under way resume at the next launch."""
         DBOS.destroy(workflow_completion_timeout_sec=0)
+        self._foreign_messages.close()
