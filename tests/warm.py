@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import signal
@@ -39,6 +40,16 @@ MODULES: Final = (
     "connector.instance",
     "connector.cli.main",
     "tests.control.fake_plane",
+)
+
+#: What they import when they are used.
+_LATER: Final = (
+    "anyio._backends._asyncio",
+    "rich.live",
+    "rich.progress",
+    "rich.table",
+    "stringprep",
+    "uvicorn.lifespan.off",
 )
 
 _STUB: Final = """#!{python} -ISs
@@ -217,6 +228,12 @@ def main() -> None:
         for name in (module, f"{module}.__main__"):
             if importlib.util.find_spec(name.rpartition(".")[0]).submodule_search_locations is not None:  # type: ignore[union-attr]
                 importlib.import_module(name)
+    commands = importlib.import_module("connector.cli").__path__
+    later = [
+        f"connector.cli.{module.name}" for module in pkgutil.iter_modules(commands) if module.name != "main"
+    ]
+    for name in (*_LATER, *later):
+        importlib.import_module(name)
     sys.executable = sys.argv[2]
     assert threading.active_count() == 1, threading.enumerate()
     parent = _Parent(sys.argv[1])

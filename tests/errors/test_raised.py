@@ -11,6 +11,8 @@ import pytest
 from connector.errors import catalogue
 from tests.errors.sweep import Raise, answers, classes, raises, raises_in
 
+pytestmark = pytest.mark.xdist_group("raised")  # they read the whole source, once
+
 #: What else may be raised, where, and who stops it before a user sees it. A place that ends in / is a room.
 ALLOWED: Final = {
     ("UnreadableStructure", "offline/"): "a structure that is none: the look notes it and goes on",

@@ -12,6 +12,8 @@ from tests.waiting import PATIENCE
 TESTS: Final = Path(__file__).parents[1]
 #: Seconds of one test, in pyproject.toml.
 WHOLE_TEST: Final = 900
+#: Seconds that one request for an order may wait. It is repeated, because an order may come later.
+LOOK: Final = 1.0
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -41,6 +43,9 @@ def _short(tree: ast.AST) -> Iterator[tuple[int, str]]:
         seconds, least = _deadline(name, call)
         if seconds and seconds < least:  # 0 is none
             yield call.lineno, ast.unparse(call)
+        asks_for_an_order = name.endswith(".take") and ("client" in name or "appliance" in name)
+        if asks_for_an_order and call.args and (_number(call.args[0]) or 0) > LOOK:
+            yield call.lineno, f"{ast.unparse(call)}: use `taken`, which asks until an order is offered"
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE):
             took, most = ast.unparse(node.left), _number(node.comparators[0])
