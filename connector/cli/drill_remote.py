@@ -86,7 +86,8 @@ def _lines(row: Json, report: Json) -> list[str]:
         lines.append(f"not converted: {drill_view.visible_line(str(report['refusal']))}")
     if conversion := report.get("conversion"):
         lines += drill_view.plan_lines(conversion)
-        lines.append(f"converted in {row['ConversionSeconds']:.0f} s")
+        if row["ConversionSeconds"]:
+            lines.append(f"converted in {row['ConversionSeconds']:.0f} s")
     lines += drill_view.boot_lines(report["boot"])
     return lines + ([f"note: {row['Note']}"] if row.get("Note") else [])
 

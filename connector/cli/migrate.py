@@ -234,7 +234,11 @@ def image_lines(job: JobReport) -> list[str]:
 
     lines = []
     for image in images:
-        lines.append(f"{job.machine}: {kind(image)} {image['details'].get('location', image['name'])}")
+        details = image["details"]
+        location = details.get("location", image["name"])
+        is_other = image["id"] not in (location, "") and image["id"] == details.get("converted")
+        shown = f"{image['id']}, converted from {location}" if is_other else location
+        lines.append(f"{job.machine}: {kind(image)} {shown}")
         if note := image["details"].get("note"):  # what a conversion or a start of a copy has to say
             lines.append(f"{job.machine}:   {note}")
     return lines

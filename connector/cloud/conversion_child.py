@@ -79,7 +79,8 @@ def notes(answer: Mapping[str, Any], converted: str) -> tuple[str, ...]:
     if refusal := str(answer.get("boot_refusal") or ""):
         sentences.append(f"no copy was started: {refusal}")
     if boot := answer.get("boot"):
-        verb = "boots" if boot["boots"] else "DOES NOT BOOT"
+        unknown = "does not say whether it boots"
+        verb = "boots" if boot["boots"] else "DOES NOT BOOT" if boot.get("known", True) else unknown
         reason = f" ({boot['reason']})" if boot["reason"] else ""
         sentences.append(f"a copy {verb}: {boot['outcome']}{reason} after {boot['seconds']:.0f} s")
     return tuple(sentences)

@@ -71,9 +71,6 @@ class LocalDrills:
     def file(self, location: str, name: str) -> bytes | None:
         return kept_files.read(self._image(location) / KEPT / name) if name in DRILL_FILES else None
 
-    def remove(self, token: str) -> None:
-        """Nothing outlives a drill but its directory, which the next one removes."""
-
     def _image(self, location: str) -> Path:
         directory = Path(location)
         if directory.parent != self._images or not directory.is_dir():

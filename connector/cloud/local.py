@@ -111,6 +111,9 @@ class LocalProvider:
     def check(self, placement: Placement) -> None:
         """Accept every placement: a directory has no type and no network."""
 
+    def remove_drill(self, token: str) -> None:
+        """Nothing outlives a drill but its directory, which the next one removes."""
+
     def create_instance(self, request: InstanceRequest) -> Instance:
         directory = self._directory(request.token)
         with self._exclusively(request.token), translated(directory):

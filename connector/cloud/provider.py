@@ -146,7 +146,7 @@ class StoredImage:
 class DrillRequest:
     """A drill of one image, or with `plan_only` the plan of its conversion. `location`: as `StoredImage` has it.
 
-    `token`: that of the job's instance; it names what the drill makes.
+    `token`: that of the job's instance; it names what the drill makes. `converted`: the image's converted copy, if it has one.
 
     `network`: what becomes of the network: dhcp, keep or none. `new_macs`: the machine gets other MACs than the image says.
     `timeout`: seconds until a machine that shows nothing counts as silent. `marker`: a regular expression for the line of its
@@ -156,6 +156,7 @@ class DrillRequest:
     id: str
     location: str
     network: str
+    converted: str = ""
     token: str = ""
     job_id: str = ""
     plan_only: bool = False
@@ -196,10 +197,6 @@ class Drills(Protocol):
 
         Raises Interrupted after `halt`; BadInput without the tools or the image; TargetFailed, Ineligible, BootFailed.
         """
-        ...
-
-    def remove(self, token: str) -> None:
-        """Remove what a drill of this job has left. Harmless if there is nothing. Raises TargetFailed."""
         ...
 
     def file(self, location: str, name: str) -> bytes | None:
@@ -266,6 +263,13 @@ class Provider(Protocol):
     @property
     def drills(self) -> Drills | None:
         """Drills of its images; None if it offers none."""
+        ...
+
+    def remove_drill(self, token: str) -> None:
+        """Remove what a drill of this job has left, also when drills are not offered any more. Harmless if there is nothing.
+
+        A drill of the job that is under way is waited for. Raises TargetFailed.
+        """
         ...
 
     def check(self, placement: Placement) -> None:

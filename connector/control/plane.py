@@ -27,6 +27,7 @@ from connector.control.console import site
 from connector.control.console.pages import ROOT
 from connector.control.domain.clock import Clock
 from connector.control.engine.background import Background
+from connector.control.engine.drill_removal import DrillRemoval
 from connector.control.engine.drills import DrillMonitor
 from connector.control.engine.instances import Ask, InstanceContact, Tell, ask_instance, tell_instance
 from connector.control.engine.monitors import ApplianceMonitor
@@ -108,6 +109,7 @@ def run(
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
         drill_monitor = DrillMonitor(store, provider.drills)
         stack.callback(drill_monitor.close)
+        drill_removal = DrillRemoval(store, provider, store.ticks)
         target_monitor = TargetInstanceMonitor(store, steps.target_instances)
         stack.callback(target_monitor.close)
         monitors = [
@@ -115,6 +117,7 @@ def run(
             Scheduler(store, steps, background).look,
             CohortMonitor(store).look,
             drill_monitor.look,
+            drill_removal.look,
             target_monitor.look,
         ]
         runner = Runner(

@@ -74,4 +74,4 @@ def _write_back(copy: BootDisk, disk: BootDisk) -> None:
 
 
 def _failed(disk: BootDisk, why: str) -> TargetFailed:
-    return TargetFailed(why, on=str(disk.path), remedy="start the job again: it makes new copies")
+    return TargetFailed(why, on=str(disk.path), remedy="repeat it with new copies", retryable=True)

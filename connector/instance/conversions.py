@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -111,6 +112,16 @@ class Conversions:
             self._thread.start()
             return conversion
 
+    @property
+    def running(self) -> str:
+        """The id of the conversion that runs here; empty if none does."""
+        return self._running
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a conversion was ever ordered here."""
+        return self._home.exists()
+
     def close(self) -> None:
         """End the conversion under way. Its record says afterwards that it was interrupted."""
         self._halt.set()
@@ -139,10 +150,18 @@ class Conversions:
             ).to_json()
             end = replace(end, state="failed", error=unexpected)
         finally:
-            with self._lock:
-                if end.state != "running":
-                    self._write(order.id, end)
-                self._running = ""
+            self._end(order.id, end)
+
+    def _end(self, conversion_id: str, end: Conversion) -> None:
+        """Record how it ended. If that is not possible it counts as interrupted."""
+        with self._lock:
+            self._running = ""
+            if end.state == "running":
+                return
+            try:
+                self._write(conversion_id, end)
+            except OSError as error:
+                _LOG.error("the end of conversion %s cannot be recorded: %s", conversion_id, error)
 
     def _result(self, order: ConversionOrder, paths: list[Path]) -> Mapping[str, Any]:
         scratch = self._home / "scratch"
@@ -169,7 +188,7 @@ class Conversions:
         return conversion_lines.shortened(answer)
 
     def _tell(self, order: ConversionOrder, line: str) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):  # a line is lost, the conversion goes on
             self._write(order.id, Conversion("running", order.key, progress=line))
 
     def _read(self, conversion_id: str) -> Conversion | None:

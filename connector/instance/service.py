@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from connector import __version__, epoch
 from connector.epoch import EpochMemory
-from connector.errors import BadInput, ConnectorError, NotFound, NotPermitted, TargetFailed
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound, NotPermitted, TargetFailed
 from connector.http_edge import Handler, edge, read_body
 from connector.instance.conversions import ConversionOrder, Conversions
 from connector.instance.evidence import Evidence
@@ -99,6 +99,12 @@ class InstanceService:
 
     def put_disk(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         capacity = _take(body, "capacity", int)
+        if self.conversions.has_any:
+            raise Conflict(
+                "this instance converts copies, no pass writes here",
+                on=f"disk {path['key'][:80]}",
+                remedy="use the instance of the job",
+            )
         with suppress(NotFound):
             if self.store.get(path["key"]).capacity < capacity:
                 self.proofs.make_way(path["key"])

@@ -117,7 +117,7 @@ def describe_images(region: Region, parameters: Parameters) -> Answer:
         image
         for image in tagged(region.images.seen(), parameters.tags())
         if (not ids or image.id in ids)
-        and parameters.text("ImageName") in ("", image.name)
+        and parameters.text("ImageName") in image.name  # a part of the name is enough
         and parameters.text("ImageOwnerAlias") in ("", image.owner)
         and parameters.text("Architecture") in ("", image.architecture)
         and parameters.text("Usage") in ("", _usage(region, image))

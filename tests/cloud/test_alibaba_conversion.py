@@ -204,7 +204,80 @@ def test_an_image_whose_copy_is_in_use_stays(begun: Cloud) -> None:
     in_use.image = image.id
     with pytest.raises(TargetFailed, match="instances were made from the image"):
         begun.provider(boots=False).delete_image("web-r1")
-    assert begun.region.images.get(image.location)
+    assert begun.census()["images"] == 2
+
+
+def test_a_copy_stays_as_long_as_its_image_cannot_be_deleted(begun: Cloud) -> None:
+    image = convert(begun)
+    begun.calls.add(Rule("DeleteImage", "fault", times=1, fault="Forbidden.RAM"))
+    with pytest.raises(TargetFailed):
+        begun.provider(boots=False).delete_image("web-r1")
+    assert begun.region.images.get(image.id)
+    begun.provider(boots=False).delete_image("web-r1")
+    assert begun.census()["images"] == begun.census()["snapshots"] == 0
+
+
+def test_a_deletion_that_ended_half_way_is_ended_by_the_next(begun: Cloud) -> None:
+    convert(begun)
+    begun.calls.add(Rule("DeleteImage", "fault", times=1, skip=1, fault="Forbidden.RAM"))
+    with pytest.raises(TargetFailed):
+        begun.provider(boots=False).delete_image("web-r1")
+    begun.provider(boots=False).delete_image("web-r1")
+    assert begun.census()["images"] == begun.census()["snapshots"] == 0
+
+
+def test_only_the_image_of_that_name_is_deleted(begun: Cloud) -> None:
+    """The cloud also answers images whose names contain the one that was asked for."""
+    for run in ("r1", "r10"):
+        convert(begun, run)
+    begun.provider(boots=False).delete_image("web-r1")
+    assert {row.name for row in begun.region.images if row.owner == "self"} == {
+        "web-r10",
+        "web-r10_converted",
+    }
+
+
+def test_a_conversion_that_never_ends_is_given_up(begun: Cloud) -> None:
+    begun.inside.conversions = [RUNNING]
+    provider = begun.provider(boots=False, conversion=True)
+    provider._conversions._longest = 0.2
+    assert "did not end within" in str(provider.make_image(request()).details["note"])
+
+
+def test_an_order_that_the_instance_does_not_know_as_this_one_gets_new_copies(begun: Cloud) -> None:
+    other = Conflict("was ordered with other words", on="conversion r1", remedy="use a new id")
+    begun.inside.conversions = [{"raise": other}, CONVERTED]
+    assert convert(begun).details["converted"]
+    assert begun.calls.seen.count("RunInstances") == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"state": "done"},
+        {"state": "done", "result": {"conversion": "yes"}},
+        {"state": "done", "result": {"conversion": {"changes": [1], "removed": [], "notes": []}}},
+        {"state": "failed", "error": "no object"},
+        {"state": 7},
+    ],
+)
+def test_an_answer_without_sense_is_a_note(begun: Cloud, answer: Mapping[str, Any]) -> None:
+    begun.inside.conversions = [answer]
+    image = convert(begun, boot_patience=0.2)
+    assert "not converted" in str(image.details["note"])
+    assert image.details["converted"] == ""
+
+
+def test_what_cannot_be_removed_of_a_conversion_does_not_keep_the_instance_running(begun: Cloud) -> None:
+    convert(begun)
+    begun.calls.add(Rule("DeleteInstance", "fault", times=1, fault="Forbidden.RAM"))
+    with pytest.raises(TargetFailed):
+        begun.provider(boots=False, conversion=True).release(TOKEN, keep_disks=True)
+    instance = next(row for row in begun.region.instances if row.tags["connector-token"] == TOKEN)
+    assert instance.goal == "Stopped"
+    begun.provider(boots=False, conversion=True).release(TOKEN, keep_disks=True)
+    assert begun.census()["instances"] == 1
 
 
 def test_an_answer_that_is_lost_on_the_way_is_made_good(make_cloud: Callable[..., Cloud]) -> None:

@@ -17,7 +17,8 @@ from simulator.cloud.resources import Instance
 from simulator.faults import Rule
 from tests.cloud.alibaba import CONVERTED, Cloud
 from tests.cloud.conftest import image_for, request_for
-from tests.cloud.test_alibaba_conversion import TOKEN, FragileLedger, Killed, request
+from tests.cloud.ledger import MemoryLedger
+from tests.cloud.test_alibaba_conversion import SHORT, TOKEN, FragileLedger, Killed, request
 from tests.waiting import eventually
 
 Make = Callable[..., Cloud]
@@ -126,9 +127,10 @@ def test_a_marker_is_waited_for_instead_of_a_prompt(region: Callable[..., Cloud]
 def test_the_converted_image_is_started_when_there_is_one(region: Callable[..., Cloud]) -> None:
     cloud = region()
     image = image_of(cloud, converted=True)
-    outcome = drill(cloud, image)
+    outcome = drill(cloud, image, converted=image.id)
     assert outcome.report["refusal"] == ""
-    assert outcome.report["conversion"]["notes"] == ["the converted image web-r1_converted was started"]
+    (launched,) = [row for row in cloud.calls.seen if row == "GetInstanceScreenshot"]
+    assert launched
 
 
 def test_nothing_reaches_it_and_it_reaches_nothing(region: Callable[..., Cloud]) -> None:
@@ -179,7 +181,7 @@ def test_what_cannot_be_removed_at_once_is_removed_later(region: Callable[..., C
     cloud.calls.add(Rule("DeleteInstance", "fault", times=1, fault="Forbidden.RAM"))
     assert drill(cloud, image).report["boot"]["boots"]
     assert cloud.census() != before
-    drills(cloud).remove(TOKEN)
+    cloud.provider(boots=False, **SHORT).remove_drill(TOKEN)
     assert cloud.census() == before
 
 
@@ -196,7 +198,7 @@ def test_a_process_that_is_killed_anywhere_leaves_what_a_removal_finds(make_clou
             drill(cloud, image)
         except Killed:
             with nothing_stays_but(cloud, {"images": 1, "snapshots": 2, "instances": 1, "disks": 3}):
-                drills(cloud).remove(TOKEN)
+                cloud.provider(boots=False, **SHORT).remove_drill(TOKEN)
         else:
             break
         moments += 1
@@ -251,6 +253,45 @@ def test_a_boot_check_that_fails_is_a_note(region: Callable[..., Cloud]) -> None
     assert "no copy was started" in str(image.details["note"])
     provider.release(TOKEN, keep_disks=False)
     assert cloud.census()["instances"] == 0
+
+
+def test_a_boot_check_is_done_once_for_a_run(region: Callable[..., Cloud]) -> None:
+    """The step that makes the image is done again after a failure that may pass."""
+    cloud = region()
+    provider = cloud.provider(boots=False, conversion=True)
+    for _ in range(2):
+        image = provider.make_image(replace(image_for(TOKEN, "web-r1", "r1", DISKS), boot_check=True))
+        assert "a copy boots" in str(image.details["note"])
+    assert cloud.calls.seen.count("RunInstances") == 2
+    assert (drills(cloud).file(image.location, "screen.jpg") or b"").startswith(b"\xff\xd8\xff")
+
+
+def test_a_windows_that_says_nothing_is_not_one_that_does_not_boot(region: Callable[..., Cloud]) -> None:
+    cloud = region(SILENT)
+    provider = cloud.provider(boots=False, conversion=True)
+    provider._starts.timeout = 0.3
+    image = provider.make_image(replace(image_for(TOKEN, "web-r1", "r1", DISKS), boot_check=True))
+    assert "a copy does not say whether it boots" in str(image.details["note"])
+
+
+def test_what_was_seen_counts_although_the_console_is_lost_later(region: Callable[..., Cloud]) -> None:
+    cloud = region(PANICS)
+    image = image_of(cloud)
+    cloud.calls.add(Rule("GetInstanceConsoleOutput", "answer", times=None, skip=1, answer={}))
+    assert drill(cloud, image).report["boot"]["outcome"] == "kernel panic"
+
+
+def test_leftovers_are_found_by_their_tags_when_the_database_was_put_back(
+    region: Callable[..., Cloud],
+) -> None:
+    cloud = region()
+    image = image_of(cloud)
+    before = cloud.census()
+    cloud.calls.add(Rule("DeleteInstance", "fault", times=1, fault="Forbidden.RAM"))
+    drill(cloud, image)
+    cloud.ledger = MemoryLedger()
+    cloud.provider(boots=False, conversion=False, consistency=0.2).remove_drill(TOKEN)
+    assert cloud.census() == before
 
 
 def test_without_the_setting_there_are_no_drills(region: Callable[..., Cloud]) -> None:

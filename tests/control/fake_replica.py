@@ -84,6 +84,9 @@ class Directory:
         (self._root / "images" / request.name).touch()
         return StoredImage(request.name, f"directory:{request.name}", (request.name,), 1, 0.0)
 
+    def remove_drill(self, token: str) -> None:
+        pass
+
     def list_images(self) -> Sequence[StoredImage]:
         return []
 

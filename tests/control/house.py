@@ -65,6 +65,8 @@ class Cloud:
         self.features: tuple[str, ...] = ("image files", "conversion")
         self.billed = True
         self.drills: Drills | None = None
+        self.removed_drills: list[str] = []
+        self.removing_drill: Callable[[str], None] = lambda _token: None
         self.target_instances: TargetInstances | None = None
         self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
@@ -114,6 +116,10 @@ class Cloud:
         health = self.instances[token]
         address = InstanceAddress(self.hosts.get(token, "127.0.0.9"))
         return Instance(f"i-{token}", INSTANCE_NAME, address, health, tuple(disks), token)
+
+    def remove_drill(self, token: str) -> None:
+        self.removed_drills.append(token)
+        self.removing_drill(token)
 
     def describe(self) -> Sequence[Instance]:
         return [found for token in self.instances if (found := self.find(token))]

@@ -27,15 +27,6 @@ class Pretended:
         self.boot: dict[str, Any] = dict(BOOT)
         self.contents: dict[str, bytes] = {}
         self.plans = True
-        self.removed: list[str] = []
-        self.removal_fails: Exception | None = None
-        self.gone: Callable[[str], None] = lambda _token: None
-
-    def remove(self, token: str) -> None:
-        self.removed.append(token)
-        if self.removal_fails is not None:
-            raise self.removal_fails
-        self.gone(token)
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
         say("starting the copy")

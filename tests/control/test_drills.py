@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from connector.cloud.provider import DRILL_PREFIX
 from connector.control.domain.entities import DrillState
+from connector.control.domain.jobs import JobStatus
+from connector.control.engine.drill_removal import PACE, DrillRemoval
 from connector.control.service.drills import DrillOptions
 from connector.control.store.drills import KEPT
 from connector.control.store.provider_ledger import instance_token
@@ -288,54 +291,102 @@ def test_a_monitor_that_is_closed_stops_its_drill_and_says_so(rehearsal: Rehears
     assert drill.error["what"] == "the control plane ended while it ran"
 
 
-def leave(rehearsal: Rehearsal, job: str) -> str:
-    """Something that a drill has left in the cloud; answers its token."""
-    resources = rehearsal.house.store.resources
+def leave(house: House, job: str) -> str:
+    """Something that a drill has left in the cloud, which a removal removes; answers its token."""
     token = f"{DRILL_PREFIX}{instance_token(job)}/launch/1"
-    resources.record(job, token, place="cloud", kind="launch", reference="i-1")
-    rehearsal.pretended.gone = lambda _owner: (
-        resources.record(job, token, place="cloud", kind="launch", removed=True) and None
-    )
+    house.store.resources.record(job, token, place="cloud", kind="launch", reference="i-1")
     return token
 
 
-def test_what_a_killed_drill_has_left_in_the_cloud_is_removed(rehearsal: Rehearsal) -> None:
+def removing(house: House, owner: str) -> None:
+    job = owner.removeprefix(instance_token(""))
+    for row in house.store.resources.of(job, "cloud"):
+        if row.token.startswith(DRILL_PREFIX):
+            house.store.resources.record(job, row.token, place="cloud", kind=row.kind, removed=True)
+
+
+@pytest.fixture
+def removal(house: House) -> DrillRemoval:
+    house.cloud.removing_drill = partial(removing, house)
+    return DrillRemoval(house.store, house.cloud, house.clock)
+
+
+def test_what_a_killed_drill_has_left_in_the_cloud_is_removed(
+    rehearsal: Rehearsal, removal: DrillRemoval
+) -> None:
     job = rehearsal.job()
-    leave(rehearsal, job)
-
-    def is_gone() -> bool:
-        rehearsal.monitor.look()
-        return not rehearsal.house.store.resources.left_by_drills()
-
-    eventually(is_gone, "it is removed")
-    assert set(rehearsal.pretended.removed) == {instance_token(job)}
+    leave(rehearsal.house, job)
+    removal.look()
+    eventually(lambda: not rehearsal.house.store.resources.left_by_drills(), "it is removed")
+    assert rehearsal.house.cloud.removed_drills == [instance_token(job)]
 
 
-def test_a_removal_that_fails_is_tried_again_later_and_drills_go_on(rehearsal: Rehearsal) -> None:
+def test_a_removal_that_is_refused_is_said_at_its_job_and_holds_up_no_other(
+    rehearsal: Rehearsal, removal: DrillRemoval
+) -> None:
+    house, jobs = rehearsal.house, [rehearsal.job(name) for name in ("web", "db")]
+    tokens = [leave(house, job) for job in jobs]
+    first = jobs[0]
+
+    def refuse_one(owner: str) -> None:
+        if owner == instance_token(first):
+            raise TargetFailed("it is protected", on="i-1", remedy="unprotect it")
+        removing(house, owner)
+
+    house.cloud.removing_drill = refuse_one
+    removal.look()
+    eventually(lambda: house.store.resources.left_by_drills() == [first], "the other one is removed")
+    (left,) = [row for row in house.store.resources.of(first, "cloud") if row.token == tokens[0]]
+    assert "could not be removed and goes on costing" in left.trouble
+    for _ in range(3):
+        removal.look()
+    assert house.cloud.removed_drills.count(instance_token(first)) == 1  # not in every look
+    house.clock.advance(PACE)
+    eventually(
+        lambda: removal.look() or house.cloud.removed_drills.count(instance_token(first)) == 2,
+        "it is tried again",
+    )
+
+
+def test_a_drill_that_runs_removes_what_it_made_itself(rehearsal: Rehearsal, removal: DrillRemoval) -> None:
     job = rehearsal.job()
-    leave(rehearsal, job)
-    rehearsal.pretended.removal_fails = TargetFailed("refused", on="i-1", remedy="x")
-
-    def was_tried() -> bool:
-        rehearsal.monitor.look()
-        return bool(rehearsal.pretended.removed)
-
-    eventually(was_tried, "it is tried")
+    rehearsal.pretended.held.clear()
     rehearsal.ask(job)
-    assert rehearsal.done(job).boots is True
-    assert rehearsal.pretended.removed == [instance_token(job)]  # not in every look
-    assert rehearsal.house.store.resources.left_by_drills() == [job]
+    rehearsal.monitor.look()
+    leave(rehearsal.house, job)
+    removal.look()
+    eventually(lambda: not removal.is_busy, "it has looked")
+    assert rehearsal.house.cloud.removed_drills == []
 
 
-def test_the_release_of_a_job_s_instance_is_no_removal_of_its_drill(rehearsal: Rehearsal) -> None:
-    """They have owners of their own: what the drill has is still listed, and costs."""
+def test_a_database_that_was_put_back_asks_the_cloud_once(
+    rehearsal: Rehearsal, removal: DrillRemoval
+) -> None:
     house, job = rehearsal.house, rehearsal.job()
-    token = leave(rehearsal, job)
+    for token in (f"{DRILL_PREFIX}{instance_token(job)}", f"{DRILL_PREFIX}{instance_token('j-unknown')}"):
+        house.cloud.instances[token] = house.cloud.instances[instance_token(job)]
+        house.cloud.requests[token] = house.cloud.requests[instance_token(job)]
+    removal.look()
+    eventually(lambda: house.cloud.removed_drills == [instance_token(job)], "it is removed")
+
+
+def test_a_job_is_not_deleted_while_its_drill_has_something_in_the_cloud(
+    rehearsal: Rehearsal, removal: DrillRemoval
+) -> None:
+    house, job = rehearsal.house, rehearsal.job()
+    leave(house, job)
+
+    def refuse(_owner: str) -> None:
+        raise TargetFailed("it is protected", on="i-1", remedy="unprotect it")
+
+    house.cloud.removing_drill = refuse
     house.service.delete(job)
+    with pytest.raises(TargetFailed):
+        house.turn()
+    assert house.store.jobs.get(job).status is JobStatus.DELETING
+    house.cloud.removing_drill = partial(removing, house)
     house.turn()
-    (left,) = [row for row in house.store.resources.of(job, "cloud") if row.token == token]
-    assert not left.removed
-    assert all(row.removed for row in house.store.resources.of(job, "cloud") if row.kind == "instance")
+    assert house.store.jobs.get(job).status is JobStatus.DELETED
 
 
 def test_a_target_that_plans_nothing_says_what_to_do(rehearsal: Rehearsal) -> None:
@@ -343,5 +394,7 @@ def test_a_target_that_plans_nothing_says_what_to_do(rehearsal: Rehearsal) -> No
     rehearsal.pretended.plans = False
     with pytest.raises(BadInput, match="plans no conversion without doing it"):
         rehearsal.ask(job, plan_only=True)
+    with pytest.raises(BadInput, match="have no effect"):
+        rehearsal.ask(job, network="keep")
     rehearsal.ask(job)
     assert rehearsal.done(job).boots is True

@@ -186,6 +186,34 @@ def test_an_order_that_nobody_can_carry_out_is_refused(
         conversions.order(order)
 
 
+def test_a_record_that_cannot_be_written_at_the_end_is_an_interrupted_conversion(
+    conversions: Conversions, store: DiskStore, gates: Path
+) -> None:
+    (gates / "convert-web").write_text("hang")
+    conversions.order(ORDER)
+    eventually((gates / "started-web").exists, "it runs")
+    home = store.directory / "conversions"
+    (home / "r-1.json").rename(home / "kept")
+    (home / "r-1.json").mkdir()  # nothing can take this name
+    (gates / "convert-web").unlink()
+    eventually(lambda: conversions.running == "", "it has ended")
+    (home / "r-1.json").rmdir()
+    (home / "kept").rename(home / "r-1.json")
+    assert conversions.order(ORDER).state == "interrupted"
+
+
+def test_an_instance_that_converts_takes_no_pass(
+    start: Callable[..., Instance], job: Job, tmp_path: Path
+) -> None:
+    plug(tmp_path / "dev", "bp1copy000000000001", MIB)
+    instance = start(words=("--credential-stdin", "--devices", str(tmp_path / "dev")))
+    control = InstanceEndpoint(instance.address, job.control)
+    control.assign_devices({"2000": "bp1copy000000000001"})
+    control.order_conversion("r-1", {"machine": MACHINE, "disks": ["2000"], "network": "dhcp"})
+    with pytest.raises(Conflict, match="no pass writes here"):
+        instance.endpoint.put_disk("2000", MIB)
+
+
 def test_only_the_control_plane_orders_a_conversion(
     start: Callable[..., Instance], job: Job, tmp_path: Path
 ) -> None:

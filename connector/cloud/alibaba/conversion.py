@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connector.backoff import STEP, retrying
+from connector.cloud import conversion_lines
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.images import CloudImages
@@ -30,6 +31,8 @@ from connector.errors import Conflict, ConnectorError, ControlFailed, TargetFail
 
 _ENDING: Final = "_converted"  # of the converted image's name
 _ATTEMPTS: Final = 4  # before a failure that may pass is taken for final
+_GONE: Final = 3  # looks in which an instance is not there
+LONGEST: Final = 5 * 3600.0  # seconds for a whole conversion, with a second try
 _TRIES: Final = 2  # instances, each with new copies, for one conversion
 
 
@@ -47,6 +50,7 @@ class CloudConversions:
         self._ledger = ledger
         self._instances = instances
         self._images = CloudImages(api)
+        self._longest = LONGEST
 
     def convert(
         self, request: ImageRequest, image: StoredImage, beside: Json
@@ -73,12 +77,15 @@ class CloudConversions:
         self, request: ImageRequest, image: StoredImage, beside: Json
     ) -> tuple[StoredImage | None, Mapping[str, Any]]:
         disks, snapshots = _copies(request, image)
+        end = time.monotonic() + self._longest
         for tries_left in reversed(range(_TRIES)):
             instance = self._instance(request, disks, snapshots, beside)
-            answer = self._ended(request, image, instance)
+            answer = self._ended(request, image, instance, end)
             if answer["state"] == "done":
                 return self._result(request, image, disks, instance, answer)
-            failed = from_json(answer["error"], TargetFailed) if answer["state"] == "failed" else _lost(image)
+            failed = (
+                from_json(answer.get("error"), TargetFailed) if answer["state"] == "failed" else _lost(image)
+            )
             if not (failed.retryable and tries_left):
                 break
             self._instances.remove(conversion_token(request.token))  # nobody knows what is on its disks
@@ -93,13 +100,14 @@ class CloudConversions:
         answer: Mapping[str, Any],
     ) -> tuple[StoredImage | None, Mapping[str, Any]]:
         """The converted image, if the disks were changed, and the report."""
-        report: Mapping[str, Any] = answer.get("result") or {}
+        report = _report(answer, image)
         conversion = report.get("conversion") or {}
         if not (conversion.get("changes") or conversion.get("removed")):
             return None, report
         token = conversion_token(request.token)
         wanted = replace(request, token=token, name=f"{image.name}{_ENDING}", disks=disks)
-        owner_tags = own(token, request.job_id) | {tags.ORIGINAL: image.location}
+        owner_tags = own(token, request.job_id)
+        owner_tags |= {tags.ORIGINAL: image.location, tags.ORIGINAL_NAME: image.name}
         rows = self._instances.disks(instance)
         return self._images.make(wanted, rows, OwnerLedger(self._ledger, token), owner_tags), report
 
@@ -136,27 +144,62 @@ class CloudConversions:
         owner_tags = own(token, request.job_id) | {tags.RUN: request.run}
         return self._instances.create(order, owner_tags, snapshots)
 
-    def _ended(self, request: ImageRequest, image: StoredImage, instance: Json) -> Mapping[str, Any]:
-        """What became of the conversion, after it has ended. An instance that starts again gets the time to do so."""
+    def _ended(
+        self, request: ImageRequest, image: StoredImage, instance: Json, end: float
+    ) -> Mapping[str, Any]:
+        """What became of the conversion, after it has ended. An instance that starts again gets the time to do so.
+
+        `end`: when the whole conversion must have ended. An instance that is gone, or that has another order, has lost it.
+        """
         order = {
             "machine": _machine(request, image).to_json(),
             "disks": [str(disk.key) for disk in request.disks],
             "network": request.conversion,
         }
-        deadline = time.monotonic() + self._settings.boot_patience
+        deadline, looks_without = time.monotonic() + self._settings.boot_patience, 0
         while True:
             try:
-                row = self._instances.row(conversion_token(request.token)) or instance
-                answer = self._instances.talk(row, request.control).order_conversion(request.run, order)
-                if answer["state"] != "running":
-                    return answer
+                row = self._instances.row(conversion_token(request.token))
+                looks_without = 0 if row else looks_without + 1
+                if looks_without >= _GONE:
+                    return {"state": "interrupted"}
+                answer = self._instances.talk(row or instance, request.control).order_conversion(
+                    request.run, order
+                )
+                if answer.get("state") != "running":
+                    return {"state": "interrupted", **answer}
                 deadline = time.monotonic() + self._settings.boot_patience
             except (TransferFailed, Conflict) as failed:
+                if isinstance(failed, Conflict) and not failed.retryable:
+                    return {"state": "interrupted"}
                 if not failed.retryable:
                     raise
                 if time.monotonic() > deadline:
                     raise _silent(image, failed) from failed
+            if time.monotonic() > end:
+                raise _too_long(image)
             self._api.pause()
+
+
+def _report(answer: Mapping[str, Any], image: StoredImage) -> dict[str, Any]:
+    """The report in the instance's answer, if it has the form of one. Raises TargetFailed."""
+    result = answer.get("result")
+    if not isinstance(result, dict) or not conversion_lines.is_conversion(result.get("conversion")):
+        raise TargetFailed(
+            "the instance that converts it answered what is no report",
+            on=image.name,
+            remedy="use an instance image with this release",
+        )
+    report = conversion_lines.shortened({"conversion": result.get("conversion")})
+    return report | {"refusal": str(result.get("refusal") or "")}
+
+
+def _too_long(image: StoredImage) -> TargetFailed:
+    return TargetFailed(
+        f"its conversion did not end within {LONGEST:.0f} s",
+        on=image.name,
+        remedy="convert its image by hand",
+    )
 
 
 def _lost(image: StoredImage) -> TargetFailed:

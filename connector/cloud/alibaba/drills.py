@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
 from connector.cloud import kept_files
-from connector.cloud.alibaba.api import Api, Json
+from connector.cloud.alibaba.api import Api
 from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.isolated_start import IsolatedStarts, StartOrder, StartReport
 from connector.cloud.provider import DRILL_FILES, DRILL_PREFIX, DrillOutcome, DrillRequest
@@ -38,6 +39,7 @@ class CloudDrills:
         self._images = CloudImages(api)
         self._starts = starts
         self._directory = directory
+        self._lock = threading.Lock()  # held by the drill or the removal under way
 
     @property
     def plans(self) -> bool:
@@ -46,21 +48,24 @@ class CloudDrills:
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
         if request.plan_only:
             raise BadInput("no conversion is planned on ECS", on=request.location)
-        row, converted = self._image(request.location)
+        row = self._images.row(request.converted or request.location)
+        if row is None:
+            raise NotFound("the image is not there any more", on=request.location, remedy="run the job again")
         order = StartOrder(
             owner=drill_token(request.token),
             job_id=request.job_id,
-            image=str((converted or row)["ImageId"]),
+            image=str(row["ImageId"]),
             architecture=str(row.get("Architecture") or "x86_64"),
             timeout=request.timeout,
             marker=re.compile(request.marker) if request.marker else None,
         )
-        self._starts.remove(order.owner)  # of a drill that was killed
-        try:
-            started = self._starts.run(order, halt, say)
-        finally:
-            self._remove(order.owner)
-        return self._outcome(request.location, converted, started)
+        with self._lock:
+            self._starts.remove(order.owner)  # of a drill that was killed
+            try:
+                started = self._starts.run(order, halt, say)
+            finally:
+                self._try_to_remove(order.owner)
+        return self._outcome(request, started)
 
     def file(self, location: str, name: str) -> bytes | None:
         return kept_files.read(self._home(location) / name) if name in DRILL_FILES else None
@@ -70,33 +75,29 @@ class CloudDrills:
         shutil.rmtree(self._home(image), ignore_errors=True)
 
     def remove(self, token: str) -> None:
-        self._starts.remove(drill_token(token))
+        """Remove what a drill of this job has left; a drill under way is waited for. Raises TargetFailed."""
+        with self._lock:
+            self._starts.remove(drill_token(token))
 
-    def _remove(self, owner: str) -> None:
+    def _try_to_remove(self, owner: str) -> None:
         try:
             self._starts.remove(owner)
         except ConnectorError as failed:  # it stays recorded, and `remove` is called again
             _LOG.warning("what a drill made could not be removed: %s", failed)
 
-    def _image(self, location: str) -> tuple[Json, Json | None]:
-        """The image and its converted copy. Raises NotFound without the image."""
-        row = self._images.row(location)
-        if row is None:
-            raise NotFound("the image is not there any more", on=location, remedy="run the job again")
-        return row, self._images.converted(location)
-
-    def _outcome(self, location: str, converted: Json | None, started: StartReport) -> DrillOutcome:
-        contents = {_CONSOLE: started.console, _SCREEN: started.screen}
-        kept = kept_files.write(self._home(location), contents)
-        note = f"the converted image {converted['ImageName']} was started" if converted else ""
-        conversion = {"system": "", "changes": [], "removed": [], "notes": [note]} if converted else None
+    def _outcome(self, request: DrillRequest, started: StartReport) -> DrillOutcome:
         report: dict[str, Any] = {
-            "conversion": conversion,
-            "refusal": "" if converted else _AS_IT_IS,
+            "conversion": None,
+            "refusal": "" if request.converted else _AS_IT_IS,
             "conversion_seconds": 0.0,
             "boot": started.boot,
         }
-        return DrillOutcome(report, kept)
+        return DrillOutcome(report, self.keep(request.location, started))
+
+    def keep(self, location: str, started: StartReport) -> dict[str, dict[str, object]]:
+        """Keep what a start of the image showed; answer the digests."""
+        contents = {_CONSOLE: started.console, _SCREEN: started.screen}
+        return kept_files.write(self._home(location), contents)
 
     def _home(self, location: str) -> Path:
         if not _ID.fullmatch(location):

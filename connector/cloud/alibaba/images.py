@@ -60,14 +60,10 @@ class CloudImages:
         return next(self._rows(ImageId=image), None)
 
     def ids(self, name: str) -> list[str]:
-        """Ids of our images of this name."""
-        rows = self._rows(ImageName=name, Status=_ANY)
-        return [str(row["ImageId"]) for row in rows if tags.OWNER in tags.read(row)]
-
-    def converted(self, image: str) -> Json | None:
-        """The newest converted copy of the image with this id, if it can be used."""
-        rows = list(self._rows(Tag=tags.written({tags.ORIGINAL: image})))
-        return max(rows, key=lambda row: str(row.get("CreationTime")), default=None)
+        """Ids of our images of this name, and of their converted copies."""
+        rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]
+        rows += self._rows(Tag=tags.written({tags.ORIGINAL_NAME: name}), Status=_ANY)
+        return [str(row["ImageId"]) for row in rows]
 
     def _begun(self, run_tags: dict[str, str]) -> Json | None:
         return next(self._rows(Status=_ANY, Tag=tags.written(run_tags)), None)
@@ -181,25 +177,33 @@ class CloudImages:
         return [_stored(row) for row in rows if tags.OWNER in tags.read(row)]
 
     def delete(self, name: str) -> list[Json]:
-        """Delete an image with its snapshots and its converted copy, and answer all their snapshots.
+        """Delete an image with its snapshots, then its converted copy, and answer all their snapshots.
 
-        Raises TargetFailed if instances were made from one of them.
+        Raises TargetFailed, before anything is deleted, if instances were made from one of them.
         """
-        snapshots: list[Json] = []
         rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]
-        for row in rows:
+        copies = list(self._rows(Tag=tags.written({tags.ORIGINAL_NAME: name}), Status=_ANY))
+        for row in (*rows, *copies):
             if row.get("Usage") not in (None, "", "none"):
-                raise TargetFailed("instances were made from the image", on=name, remedy="release them first")
-            for copy in list(self._rows(Tag=tags.written({tags.ORIGINAL: str(row["ImageId"])}), Status=_ANY)):
-                snapshots += self.delete(str(copy["ImageName"]))
+                raise TargetFailed(
+                    "instances were made from the image",
+                    on=str(row["ImageName"]),
+                    remedy="release them first",
+                )
+        for row in rows:
             self._name_snapshots(row)
             self._tolerant("DeleteImage", self._given(ImageId=row["ImageId"]))
-        if not rows and self._others(name):
-            return []
-        its_own = list(self._snapshot_rows(Tag=tags.written({tags.IMAGE: name})))
-        for snapshot in its_own:
+        snapshots = [] if not rows and self._others(name) else self._delete_snapshots(name)
+        for copy in copies:
+            snapshots += self.delete(str(copy["ImageName"]))
+        return snapshots
+
+    def _delete_snapshots(self, name: str) -> list[Json]:
+        """Delete the snapshots of an image that is deleted, and answer them."""
+        snapshots = list(self._snapshot_rows(Tag=tags.written({tags.IMAGE: name})))
+        for snapshot in snapshots:
             self._tolerant("DeleteSnapshot", {"SnapshotId": snapshot["SnapshotId"]})
-        return snapshots + its_own
+        return snapshots
 
     def _others(self, name: str) -> bool:
         """Whether an image of that name exists that is not ours."""
@@ -233,7 +237,10 @@ class CloudImages:
         return {"RegionId": self._settings.region, **more}
 
     def _rows(self, **parameters: Any) -> Iterator[Json]:
-        return self._api.rows("ecs", "DescribeImages", ("Images", "Image"), self._given(**parameters))
+        """Images, of exactly the name if one is given: the cloud also answers those whose names contain it."""
+        rows = self._api.rows("ecs", "DescribeImages", ("Images", "Image"), self._given(**parameters))
+        name = parameters.get("ImageName")
+        return (row for row in rows if name in (None, row.get("ImageName")))
 
     def _snapshot_rows(self, **parameters: Any) -> Iterator[Json]:
         where = ("Snapshots", "Snapshot")

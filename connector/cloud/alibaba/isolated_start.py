@@ -23,6 +23,8 @@ from connector.cloud.provider import Placement
 from connector.errors import Interrupted, TargetFailed
 
 NAME: Final = "connector-drill"
+TIMEOUT: Final = 600.0  # seconds until a machine that shows nothing counts as silent, if nothing else is said
+_OFF: Final = ("Stopping", "Stopped")
 _SECOND_LOOK: Final = 2  # answers after the first sign of an outcome: a reason comes later than a failure
 _LARGEST: Final = 16 << 20  # bytes of a console or a picture that are kept
 
@@ -58,6 +60,7 @@ class IsolatedStarts:
         self._api = api
         self._settings = api.settings
         self._instances = instances
+        self.timeout = TIMEOUT
 
     def run(self, order: StartOrder, halt: Event, say: Callable[[str], None]) -> StartReport:
         """Start it and watch. What it made is there until `remove`. Raises Interrupted after `halt`, TargetFailed."""
@@ -92,24 +95,27 @@ class IsolatedStarts:
     def _watched(
         self, order: StartOrder, instance: str, halt: Event, say: Callable[[str], None]
     ) -> tuple[Console, bytes, bool]:
-        """The console at the end of the watch, its bytes, and whether the machine has switched itself off."""
-        deadline, looks_left = time.monotonic() + order.timeout, _SECOND_LOOK
+        """The console with the last outcome that was seen, its bytes, and whether the machine has switched itself off.
+
+        Twice off, or not there, is off: a list may be late. An answer without text says nothing.
+        """
+        began, looks_left, looks_off = time.monotonic(), _SECOND_LOOK, 0
+        best, output = Console(order.marker), b""
         while True:
             _raise_if_halted(order, halt)
-            output = self._output(instance)
-            console = Console(order.marker)
-            console.feed(output)
+            if (newer := self._output(instance)) and newer != output:
+                output = newer
+                say(f"{len(output)} bytes on its console after {time.monotonic() - began:.0f} s")
+                console = Console(order.marker)
+                console.feed(output)
+                best = console if console.outcome is not None or best.outcome is None else best
             row = self._instances.row(order.owner)
-            is_off = row is None or row.get("Status") in ("Stopping", "Stopped")
-            is_over = is_off or time.monotonic() > deadline
-            if console.outcome is not None:
+            looks_off = looks_off + 1 if row is None or row.get("Status") in _OFF else 0
+            if best.outcome is not None:
                 looks_left -= 1
-                is_over = is_over or console.outcome.boots or looks_left < 0
-            if is_over:
-                return console, output, is_off
-            say(
-                f"{len(output)} bytes on its console after {order.timeout - deadline + time.monotonic():.0f} s"
-            )
+            has_ended = best.outcome is not None and (best.outcome.boots or looks_left < 0)
+            if has_ended or looks_off > 1 or time.monotonic() - began > order.timeout:
+                return best, output, looks_off > 1
             self._api.pause()
 
     def _output(self, instance: str) -> bytes:
@@ -150,6 +156,7 @@ def _boot(outcome: BootOutcome, seconds: float, console: Console, row: Json) -> 
     network = (row.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}
     return {
         "boots": outcome.boots,
+        "known": outcome is not BootOutcome.SILENT,
         "outcome": str(outcome),
         "seconds": round(seconds, 1),
         "accelerator": str(row.get("InstanceType") or "ecs"),

@@ -6,7 +6,7 @@ Only one process at a time acts for a token: the active runner.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +66,9 @@ class AlibabaProvider:
         self._disks = CloudDisks(self._api)
         self._images = CloudImages(self._api)
         self._targets = CloudTargets(self._api, ledger)
+        self._boot_checks: dict[
+            str, Mapping[str, Any]
+        ] = {}  # by run; written by the thread that has the owner's lock
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -126,13 +129,20 @@ class AlibabaProvider:
 
     def release(self, token: str, *, keep_disks: bool) -> None:
         with self._exclusively(token):
-            self._conversions.remove(token)
-            if any(not entry.gone for entry in self._ledger.entries(_boot_check_token(token))):
-                self._starts.remove(_boot_check_token(token))
-            if keep_disks:
-                self._instances.stop(token)
-            else:
-                self._instances.remove(token)
+            end = self._instances.stop if keep_disks else self._instances.remove
+            _all_of(
+                lambda: self._conversions.remove(token),  # first: it uses the network of the job's instance
+                lambda: self._remove_boot_check(token),
+                lambda: end(token),
+            )
+
+    def _remove_boot_check(self, token: str) -> None:
+        owner = _boot_check_token(token)
+        if self._settings.conversion or any(not entry.gone for entry in self._ledger.entries(owner)):
+            self._starts.remove(owner)
+
+    def remove_drill(self, token: str) -> None:
+        self._drills.remove(token)
 
     def make_image(self, request: ImageRequest) -> StoredImage:
         with self._exclusively(request.token):
@@ -157,7 +167,7 @@ class AlibabaProvider:
             report |= answer
         location = converted.location if converted else ""
         if request.boot_check:
-            report |= self._boot_check(request, location or image.location)
+            report |= self._boot_check(request, location or image.location, image.location)
         notes = (str(image.details.get("note") or ""), *conversion_child.notes(report, location))
         more = {
             "note": "; ".join(filter(None, notes)),
@@ -166,16 +176,21 @@ class AlibabaProvider:
         }
         return replace(image, id=location or image.id, details={**image.details, **more})
 
-    def _boot_check(self, request: ImageRequest, image: str) -> Mapping[str, Any]:
+    def _boot_check(self, request: ImageRequest, image: str, location: str) -> Mapping[str, Any]:
         """How a start of the image ended. A failure is no error: the image is whole."""
-        order = StartOrder(_boot_check_token(request.token), request.job_id, image, request.architecture)
+        if (known := self._boot_checks.get(request.run)) is not None:
+            return known  # the step is done again, and each start takes minutes
+        token, timeout = _boot_check_token(request.token), self._starts.timeout
+        order = StartOrder(token, request.job_id, image, request.architecture, timeout)
         try:
             self._starts.remove(order.owner)
             started = self._starts.run(order, threading.Event(), lambda _line: None)
+            self._drills.keep(location, started)
+            self._boot_checks[request.run] = {"boot": started.boot}
             self._starts.remove(order.owner)
-        except ConnectorError as failed:
-            return {"boot_refusal": str(failed)}  # what it made goes with the release of the instance
-        return {"boot": started.boot}
+        except ConnectorError as failed:  # what it made goes with the release of the instance
+            return self._boot_checks.setdefault(request.run, {"boot_refusal": str(failed)})
+        return self._boot_checks[request.run]
 
     def _settle(self, request: ImageRequest, row: Json) -> None:
         """Make sure that every disk shows the end of one pass, and that nothing waits to be written (invariant 10)."""
@@ -191,13 +206,14 @@ class AlibabaProvider:
         return self._images.all()
 
     def delete_image(self, name: str) -> None:
-        for image in self._images.ids(name):
-            self._drills.forget(image)
+        ids = self._images.ids(name)
         for snapshot in self._images.delete(name):
             ledger = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
             for attempt in ledger.remaining("snapshot"):
                 if attempt.reference == snapshot["SnapshotId"]:
                     ledger.gone(attempt)
+        for image in ids:
+            self._drills.forget(image)
 
     def close(self) -> None:
         """Close the provider. Instances go on: they belong to the account, not to this process."""
@@ -213,3 +229,15 @@ class AlibabaProvider:
 def _boot_check_token(owner: str) -> str:
     """The owner of what a boot check of this owner's image makes."""
     return f"boot-check-{owner}"
+
+
+def _all_of(*works: Callable[[], None]) -> None:
+    """Do all of it, and raise the first failure afterwards."""
+    failures = []
+    for work in works:
+        try:
+            work()
+        except ConnectorError as failed:
+            failures.append(failed)
+    if failures:
+        raise failures[0]

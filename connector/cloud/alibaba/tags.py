@@ -18,6 +18,7 @@ BACK: Final = "connector-back-image"  # the image by which the former system dis
 RELEASING: Final = "connector-releasing"  # its former disks are being removed: nothing else may follow
 BOOT: Final = "connector-boot"  # architecture, boot mode and platform of the former system disk
 ORIGINAL: Final = "connector-original-image"  # the image that was converted, on what was made of it
+ORIGINAL_NAME: Final = "connector-original-name"  # its name, there too
 IMAGE: Final = "connector-image"  # the image's name, on its snapshots
 
 VPC: Final = "vpc"

@@ -1,15 +1,13 @@
 """The active runner does the drills that people ask for, one at a time, in a thread and, on this computer, a child process.
 
-A row that says Running while this process runs another drill, or none, was left by a process that was killed. What a
-drill has left in the cloud is removed when no drill runs.
+A row that says Running while this process runs another drill, or none, was left by a process that was killed.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,7 +21,6 @@ from connector.errors import ConnectorError, ControlFailed, Interrupted, TargetF
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 15.0  # seconds in which a drill that is stopped has ended
-_REMOVAL_PACE: Final = 60.0  # seconds until a removal that failed is tried again
 _NOT_CONVERTED: Final = (
     "the job does not convert its images: set Conversion to dhcp or keep before the cutover,"
     " or convert its last image afterwards"
@@ -42,7 +39,6 @@ class DrillMonitor:
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._no_removal_before = 0.0  # only `look` and the thread use it, one after the other
 
     def look(self) -> None:
         """Begin the drill that has waited longest, if none runs; stop the one that shall not run any more."""
@@ -58,8 +54,6 @@ class DrillMonitor:
                 self._store.drills.end(drill.id, DrillState.STOPPED)
             elif drill.state is DrillState.WAITING and not current:
                 current = self._begin(drill)
-        if not current:
-            self._remove_left()
 
     def close(self) -> None:
         """Stop the drill under way, and wait until nothing of it runs. Later looks begin nothing."""
@@ -75,39 +69,13 @@ class DrillMonitor:
         with self._lock:
             if self._closed or not self._store.drills.begin(drill.id):
                 return ""
-            self._run(drill.id, lambda: self._do(drill))
+            self._halt.clear()
+            self._current = drill.id
+            self._thread = threading.Thread(
+                target=self._do, args=(drill,), name=f"drill {drill.id}", daemon=True
+            )
+            self._thread.start()
         return drill.id
-
-    def _run(self, name: str, work: Callable[[], None]) -> None:
-        """Do some work in the thread. The caller has the lock."""
-        self._halt.clear()
-        self._current = name
-        self._thread = threading.Thread(target=work, name=f"drill {name}", daemon=True)
-        self._thread.start()
-
-    def _remove_left(self) -> None:
-        """Remove what a drill has left that was killed, or that could not remove it."""
-        if self._drills is None or time.monotonic() < self._no_removal_before:
-            return
-        left = self._store.resources.left_by_drills()
-        with self._lock:
-            if left and not self._closed and not self._current:
-                self._run("removal", lambda: self._remove(left))
-
-    def _remove(self, job_ids: Sequence[str]) -> None:
-        try:
-            for job_id in job_ids:
-                if self._drills is not None:
-                    self._drills.remove(instance_token(job_id))
-        except ConnectorError as failed:
-            _LOG.warning("what a drill made could not be removed, it is tried again: %s", failed)
-            self._no_removal_before = time.monotonic() + _REMOVAL_PACE
-        except Exception:  # noqa: BLE001 - outermost handler of a thread
-            _LOG.exception("what a drill made could not be removed, it is tried again")
-            self._no_removal_before = time.monotonic() + _REMOVAL_PACE
-        finally:
-            with self._lock:
-                self._current = ""
 
     def _do(self, drill: Drill) -> None:
         try:
@@ -125,7 +93,9 @@ class DrillMonitor:
         try:
             if self._drills is None:
                 raise TargetFailed("this target offers no drills", on=drill.image_name, remedy="see its page")
-            outcome = self._drills.run(_request(drill), self._halt, lambda line: self._tell(drill, line))
+            details = self._details(drill)
+            request = _request(drill, str(details.get("converted") or ""))
+            outcome = self._drills.run(request, self._halt, lambda line: self._tell(drill, line))
         except Interrupted:
             asked = self._store.drills.get(drill.job_id, drill.id).stop or not self._closed
             state = DrillState.STOPPED if asked else DrillState.INTERRUPTED
@@ -140,13 +110,21 @@ class DrillMonitor:
             end(drill.id, DrillState.FAILED, error=defect.to_json())
         else:
             boot = outcome.report.get("boot") or {}
+            report = dict(outcome.report)
+            if request.converted and report.get("conversion") is None and not report.get("refusal"):
+                report["conversion"] = (details.get("conversion") or {}).get("conversion")
             end(
                 drill.id,
                 DrillState.DONE,
                 boots=boot.get("boots"),
-                report={**outcome.report, "note": self._note(drill, outcome.report)},
+                report={**report, "note": self._note(drill, report)},
                 kept={name: dict(facts) for name, facts in outcome.kept.items()},
             )
+
+    def _details(self, drill: Drill) -> Mapping[str, Any]:
+        """What is known of the image; nothing if it was removed."""
+        images = self._store.resources.images(drill.job_id)
+        return next((image.details for image in images if image.id == drill.image_id), {})
 
     def _note(self, drill: Drill, report: Mapping[str, Any]) -> str:
         """What the result does not say of the cutover itself."""
@@ -163,13 +141,14 @@ def new_drill_id() -> str:
     return new_id("d")
 
 
-def _request(drill: Drill) -> DrillRequest:
+def _request(drill: Drill, converted: str) -> DrillRequest:
     return DrillRequest(
         id=drill.id,
         location=drill.location,
         token=instance_token(drill.job_id),
         job_id=drill.job_id,
         network=drill.network,
+        converted=converted,
         plan_only=drill.plan_only,
         new_macs=drill.new_macs,
         timeout=drill.timeout,

@@ -338,6 +338,7 @@ class Steps:
         if self._store.jobs.get(job_id).status is not JobStatus.DELETING:
             return
         try:
+            self._provider.remove_drill(instance_token(job_id))
             self.release(job_id, keep_disks=False, unless_running=True)
         except TargetFailed as failed:
             self._store.jobs.mark(job_id, waiting=f"what it made in the cloud cannot be released: {failed}")

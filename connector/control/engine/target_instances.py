@@ -235,7 +235,7 @@ def _must_be_as_wanted(job: Job, image: StoredImage) -> None:
     why, field = "", ""
     if report.get("refusal"):
         why, field = f"was not converted ({report['refusal']})", "set Conversion to none"
-    elif boot and not boot.get("boots"):
+    elif boot and not boot.get("boots") and boot.get("known", True):
         why, field = f"does not boot ({boot.get('outcome')})", "set BootCheck to false"
     if why:
         raise TargetFailed(

@@ -54,6 +54,12 @@ class DrillService:
                 on=job.name,
                 remedy="set Conversion in the job: the image of each run then says what was changed in its copy",
             )
+        if (options.network or options.new_macs) and not self._service.drills.plans:
+            raise BadInput(
+                "this target converts nothing for a drill, so Network and NewMacs have no effect",
+                on=job.name,
+                remedy="leave them out; the job's Conversion says what becomes of the network",
+            )
         if job.status is JobStatus.DELETING:
             raise StateRefusal(RefusalCode.JOB_STATUS, "the job is being deleted", on=job.id)
         image, number = self._newest(job)
