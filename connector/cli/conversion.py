@@ -46,7 +46,7 @@ FIRST_BOOT = click.option(
     "--first-boot",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="SCRIPT",
-    help="A script that runs once in a converted Linux, as root, at its first start.",
+    help="A script that runs once at the first start: in a Linux as root, or (named .ps1) in a Windows as LocalSystem.",
 )
 NEW_MACS = click.option(
     "--new-macs",

@@ -50,7 +50,7 @@ class GuestImage:
     """The disks of a guest, the system disk first, and the machine that they belong in.
 
     `virtio_win`: a directory or an ISO image with the drivers for Windows; None is the one that is installed. `first_boot`: a
-    script for a Linux; b"" is none.
+    script for the first start, of a Linux or in PowerShell of a Windows; b"" is none.
     """
 
     name: str
@@ -216,13 +216,15 @@ def _not_one(systems: Sequence[GuestSystem], guest: GuestDisks, name: str) -> In
 def _plan(image: GuestImage, guest: GuestDisks, system: GuestSystem, home: Path) -> ChangePlan:
     is_windows = system.kind == "windows"
     needed = _windows_plan(image, guest, system, home) if is_windows else _linux_plan(image, guest, system)
-    if is_windows and (image.removals or image.first_boot):
+    if is_windows and image.removals:
+        raise BadInput("files to remove are for Linux only", on=image.name, remedy="leave out --remove")
+    if image.first_boot and first_boot.is_powershell(image.first_boot) is not is_windows:
         raise BadInput(
-            "files to remove and a script for the first start are for Linux only",
+            "the script for the first start is for another system: a Linux takes one that begins with #!, a Windows PowerShell",
             on=image.name,
-            remedy="leave out --remove and --first-boot",
+            remedy="name a script for this system with --first-boot",
         )
-    if image.first_boot:
+    if image.first_boot and not is_windows:
         needed = needed + first_boot.plan(image.first_boot, guest, image.name)
     removals, notes = removal_lists.plan(image.removals, guest, system.mounts)
     unmounted = tuple(
@@ -261,6 +263,8 @@ def _windows_plan(image: GuestImage, guest: GuestDisks, system: GuestSystem, hom
                 len(image.disks),
                 virtio_win=source,
                 keeps_addresses=keeps,
+                cards=len(image.network.cards) if image.network is not None else 0,
+                first_boot=image.first_boot,
             )
         )
 

@@ -1,4 +1,4 @@
-"""Plans a script of the user that runs once in a converted Linux, at its first start, as root.
+"""Plans a script of the user that runs once in a converted Linux, at its first start, as root. For Windows: windows_first_boot.
 
 A unit of systemd runs it. When the script has succeeded it never runs again; after a failure it runs at the next start too. No
 link has to be made: a drop-in of multi-user.target wants the unit.
@@ -24,20 +24,29 @@ _WHY: Final = "the script of --first-boot runs once, at the first start"
 
 
 def read(path: Path) -> bytes:
-    """A script of this computer. Raises BadInput for a file that no kernel could start as a script."""
+    """A script of this computer; with a name that ends in .ps1 for a Windows. Raises BadInput for what no system could run."""
     with open(readable.opened(path), "rb") as file:
         script = file.read(_LARGEST + 1)
     if len(script) > _LARGEST:
         raise BadInput(
             f"has more than {_LARGEST >> 10} KiB", on=str(path), remedy="fetch what it needs from the script"
         )
+    if path.suffix.lower() == ".ps1":
+        if not is_powershell(script):
+            raise BadInput("begins with #!, which PowerShell does not know", on=str(path), remedy="rename it")
+        return script
     if not _interpreter(script).startswith("/"):
         raise BadInput(
             "does not begin with #! and the path of its interpreter",
             on=str(path),
-            remedy="write its interpreter into the first line, such as #!/bin/sh",
+            remedy="write it into the first line, such as #!/bin/sh; the name of a script for Windows ends in .ps1",
         )
     return script
+
+
+def is_powershell(script: bytes) -> bool:
+    """Whether a script is for a Windows: one for a Linux begins with #!."""
+    return not script.startswith(b"#!")
 
 
 def _interpreter(script: bytes) -> str:

@@ -7,10 +7,11 @@ sources and Microsoft's pages. docs/decisions/0131 says why virt-v2v itself is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from connector.conversion import windows_first_boot, windows_network
 from connector.conversion.changes import ChangePlan, FileChange
 from connector.conversion.registry import (
     RegistryChange,
@@ -31,6 +32,8 @@ from connector.conversion.virtio_win import (
     WindowsRelease,
     drivers_for,
 )
+from connector.conversion.windows_first_boot import FirstBootPart
+from connector.conversion.windows_network import FixedAddress
 from connector.errors import Ineligible
 from connector.offline.ntfs import HIBERNATED
 from connector.offline.window import Files, Missing
@@ -59,6 +62,7 @@ _DATABASE: Final = ("DriverDatabase",)
 _WINDOWS: Final = ("Microsoft", "Windows NT", "CurrentVersion")
 _SETUP: Final = ("Microsoft", "Windows", "CurrentVersion")
 _PENDING: Final = (*_SETUP, "Component Based Servicing", "RebootPending")
+_ONCE: Final = "it runs once, at the first start"
 _RESTRICTIONS: Final = ("Policies", "Microsoft", "Windows", "DeviceInstall", "Restrictions")
 
 
@@ -79,7 +83,8 @@ class WindowsFiles(Files, Protocol):
 class WindowsGuest:
     """A guest whose system disk is mounted. `directory`: of Windows. `virtio_win`: the drivers that the user has, if any.
 
-    `keeps_addresses`: the user wants the addresses of the source.
+    `keeps_addresses`: the user wants the addresses of the source; `cards`: how many network cards it has, 0 if nobody knows.
+    `first_boot`: a script of the user in PowerShell; b"" is none.
     """
 
     name: str
@@ -90,6 +95,8 @@ class WindowsGuest:
     disks: int
     virtio_win: Files | None = None
     keeps_addresses: bool = False
+    cards: int = 1
+    first_boot: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,8 @@ class _Facts:
     software: dict[tuple[str, ...], RegistryKey]
     release: WindowsRelease
     product: str
-    static: tuple[str, ...] = field(default=())
+    fixed: Mapping[str, FixedAddress] = field(default_factory=dict)
+    leases: int = 0
 
     def service(self, name: str) -> RegistryKey | None:
         return self.system.get((self.control, "Services", name))
@@ -168,7 +176,7 @@ def _read(guest: WindowsGuest) -> _Facts:
     control = (
         f"ControlSet{system[_SELECT].number('Current') or 1:03d}" if _SELECT in system else "ControlSet001"
     )
-    interfaces = (control, "Services", "Tcpip", "Parameters", "Interfaces")
+    interfaces = _interfaces(control)
     system |= guest.registry.registry_keys(system_hive, [interfaces, *_keys_that_change(control)])
     names = system[interfaces].subkeys[:_MOST_CARDS] if interfaces in system else ()
     cards = [(*interfaces, name) for name in names]
@@ -183,12 +191,25 @@ def _read(guest: WindowsGuest) -> _Facts:
         software,
         _release(current),
         current.text("ProductName") or "Windows",
-        tuple(text for card in cards if (text := _static_address(system[card]))),
+        {name: row for name in names if (row := windows_network.fixed(name, system[*interfaces, name]))},
+        sum(windows_network.has_lease(system[card]) for card in cards),
     )
 
 
+def _interfaces(control: str) -> tuple[str, ...]:
+    return (control, "Services", "Tcpip", "Parameters", "Interfaces")
+
+
 def _keys_that_change(control: str) -> list[tuple[str, ...]]:
-    services = (STORAGE, NETWORK, "partmgr\\Parameters", "VMTools", "NTDS", "ClusSvc")
+    services = (
+        STORAGE,
+        NETWORK,
+        windows_first_boot.SERVICE,
+        "partmgr\\Parameters",
+        "VMTools",
+        "NTDS",
+        "ClusSvc",
+    )
     return [
         _DATABASE,
         *((control, "Services", *name.split("\\")) for name in services),
@@ -209,14 +230,6 @@ def _release(current: RegistryKey) -> WindowsRelease:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
-
-
-def _static_address(card: RegistryKey) -> str:
-    """The fixed address of a card; "" for one that asks DHCP."""
-    value = card.value("IPAddress")
-    if value is None or card.number("EnableDHCP") != 0:
-        return ""
-    return ", ".join(word for word in value.texts if not word.startswith("0."))
 
 
 def _storage(facts: _Facts) -> ChangePlan:
@@ -349,6 +362,53 @@ def _san_policy(facts: _Facts) -> ChangePlan:
     return facts.set(key, "SanPolicy", dword(_ONLINE_ALL), "its data disks must come online by themselves")
 
 
+def _first_boot(facts: _Facts) -> ChangePlan:
+    """What runs once at the first start: the addresses for the new card, and the user's script.
+
+    The old card asks DHCP from now on: it is no more there, and Windows gives no address twice.
+    """
+    guest, whole, parts = facts.guest, ChangePlan(), list[FirstBootPart]()
+    if facts.fixed and guest.keeps_addresses:
+        if why := windows_network.trouble(facts.fixed, facts.leases, guest.cards):
+            return (
+                whole
+                + ChangePlan(notes=(f"{_addresses(facts)} are not kept: {why}",))
+                + _scripts(facts, parts)
+            )
+        (address,) = facts.fixed.values()
+        parts.append(FirstBootPart(windows_network.SCRIPT, windows_network.script(address)))
+        key = (*_interfaces(facts.control), address.key)
+        whole = facts.set(key, "EnableDHCP", dword(1), f"the new card gets {address} at the first start")
+    return whole + _scripts(facts, parts)
+
+
+def _scripts(facts: _Facts, parts: list[FirstBootPart]) -> ChangePlan:
+    guest, whole = facts.guest, ChangePlan()
+    if guest.first_boot:
+        parts = [*parts, FirstBootPart("script.ps1", guest.first_boot)]
+    if not parts or (guest.first_boot and _has_script(facts)):
+        return whole
+    folder = guest.files.resolve(f"{guest.directory}/{windows_first_boot.FOLDER}")
+    for name, data in windows_first_boot.files(tuple(parts)).items():
+        whole = whole + _file(guest.files, f"{folder}/{name}", data, _ONCE)
+    key = (facts.control, "Services", windows_first_boot.SERVICE)
+    for name, value in windows_first_boot.service().items():
+        whole = whole + facts.set(key, name, value, _ONCE)
+    return whole
+
+
+def _has_script(facts: _Facts) -> bool:
+    """Whether the user's script waits for its first start already."""
+    guest = facts.guest
+    path = guest.files.resolve(f"{guest.directory}/{windows_first_boot.FOLDER}/script.ps1")
+    is_known = facts.service(windows_first_boot.SERVICE) is not None and _size(guest.files, path) is not None
+    return is_known and guest.files.read(path, _LARGEST) == guest.first_boot
+
+
+def _addresses(facts: _Facts) -> str:
+    return f"fixed addresses ({'; '.join(map(str, facts.fixed.values()))})"
+
+
 def _notes(facts: _Facts) -> ChangePlan:
     """What a person has to know."""
     notes = [note for service, note in _NOTED_SERVICES if facts.service(service) is not None]
@@ -359,10 +419,9 @@ def _notes(facts: _Facts) -> ChangePlan:
         notes.append(
             "a group policy restricts the installation of devices: it may keep the virtio drivers out"
         )
-    if facts.static:
-        what = "stay with the old network cards: give them to the new cards after the first start"
-        wanted = "cannot be kept by this release; they " if facts.guest.keeps_addresses else ""
-        notes.append(f"fixed addresses ({'; '.join(facts.static)}) {wanted}{what}")
+    if facts.fixed and not facts.guest.keeps_addresses:
+        what = "stay with the old network cards: give them to the new cards after the first start, or use --network keep"
+        notes.append(f"{_addresses(facts)} {what}")
     return ChangePlan(notes=tuple(notes))
 
 
@@ -372,7 +431,7 @@ _NOTED_SERVICES: Final = (
     ("ClusSvc", "it is a node of a failover cluster: its shared disks and its quorum are not converted"),
 )
 
-STEPS: Final[tuple[Callable[[_Facts], ChangePlan], ...]] = (_storage, _san_policy, _notes)
+STEPS: Final[tuple[Callable[[_Facts], ChangePlan], ...]] = (_storage, _san_policy, _first_boot, _notes)
 
 
 def _size(files: WindowsFiles, path: str) -> int | None:

@@ -214,7 +214,10 @@ def test_data_disks_of_a_desktop_come_online_anyway() -> None:
     ("more", "note"),
     [
         ({}, "fixed addresses (10.0.0.5) stay with the old network cards"),
-        ({"keeps_addresses": True}, "fixed addresses (10.0.0.5) cannot be kept by this release"),
+        (
+            {"keeps_addresses": True, "cards": 2},
+            "fixed addresses (10.0.0.5) are not kept: the registry has cards that may be gone (1 with fixed addresses",
+        ),
         ({"system": USUAL | {("ControlSet001", "Services", "VMTools"): {}}}, "VMware Tools are installed"),
         ({"system": USUAL | {("controlset001", "services", "ntds"): {}}}, "it is a domain controller"),
         (

@@ -81,6 +81,30 @@ def test_a_windows_gets_its_drivers_and_the_image_stays(
     assert "nothing has to change" in capsys.readouterr().out
 
 
+def content(image: Path, path: str) -> bytes:
+    words = ["virt-cat", "-a", str(image), path]
+    return subprocess.run(words, check=True, capture_output=True, env=os.environ | DIRECT).stdout
+
+
+def test_its_address_and_a_script_wait_for_the_first_start(
+    disk: Path, virtio_win: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, script = tmp_path / "converted", tmp_path / "script.ps1"
+    script.write_bytes(b"Write-Output 'hello'\r\n")
+    words = ["--virtio-win", virtio_win, "--network", "keep", "--first-boot", script]
+    assert run("machine", "convert", disk, *words, "--to", target) == 0
+    converted = target / "disk.qcow2"
+    assert content(converted, "/Windows/Connector/script.ps1") == script.read_bytes()
+    assert b"$addresses = @('10.0.0.5')" in content(converted, "/Windows/Connector/addresses.ps1")
+    control = "HKLM\\SYSTEM\\ControlSet001\\Services"
+    assert '"Start"=dword:00000002' in read_back(converted, f"{control}\\ConnectorFirstBoot")
+    card = read_back(converted, f"{control}\\Tcpip\\Parameters\\Interfaces\\{{B1}}")
+    assert '"EnableDHCP"=dword:00000001' in card
+    capsys.readouterr()
+    assert run("machine", "plan", target, *words) == 0
+    assert "nothing has to change" in capsys.readouterr().out
+
+
 #: What virt-v2v calls its package of drivers, and what we do.
 NAMES = {
     "guestor.inf_tmp": "connector.inf_virtio",

@@ -31,7 +31,13 @@ SERVER_2019: Keys = {
 USUAL: Keys = {
     ("Select",): {"Current": dword(1)},
     ("DriverDatabase",): {"Version": dword(1)},
-    CARD: {"EnableDHCP": dword(0), "IPAddress": multi_sz(["10.0.0.5"])},
+    CARD: {
+        "EnableDHCP": dword(0),
+        "IPAddress": multi_sz(["10.0.0.5"]),
+        "SubnetMask": multi_sz(["255.255.255.0"]),
+        "DefaultGateway": multi_sz(["10.0.0.1"]),
+        "NameServer": sz("10.0.0.2,10.0.0.3"),
+    },
 }
 DRIVERS = {
     f"/viostor/2k19/amd64/{STORAGE}.sys": b"storage 2k19",
