@@ -10,7 +10,7 @@ directory is left then, and `create_instance` starts the same instance on it aga
     ROOT/drills/                         of drills under way: overlays, which go with them
     ROOT/images/NAME/                    finished images, each with machine.json: the machine that it belongs in
     ROOT/images/NAME/drill/              what the last drill of the image kept
-    ROOT/images/.NAME.json               the token of the instance that made it
+    ROOT/images/.NAME.json               the token of the instance that made it, and the run when it is whole
     ROOT/images/.NAME.making/            an incomplete image
     ROOT/images/.NAME.former/            an earlier image of that name, being removed
 """
@@ -215,21 +215,31 @@ class LocalProvider:
         instance = self.find(request.token)
         if instance is None:
             raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
-        order = self._order(instance.address, request)
         target = self._root / "images" / _plain(request.name)
+        details = _made(target, request)
+        if details is None:
+            details = self._ordered(instance, request, target)
+        if request.conversion == "none" and not request.boot_check:
+            return _image(target, details)
+        result = conversion_child.convert(
+            target, request.conversion, boot_check=request.boot_check, module=self._converter
+        )
+        notes = "; ".join(filter(None, (str(details.get("note") or ""), *result.notes)))
+        more = {"note": notes, "converted": result.location, "conversion": result.report}
+        return _image(target, {**details, **more})
+
+    def _ordered(self, instance: Instance, request: ImageRequest, target: Path) -> Mapping[str, object]:
+        """Let the instance make the image, take it over, and answer its details."""
+        order = self._order(instance.address, request)
         form = image_formats.named(str(order.details.get("format", request.format)))
         machine = _description(request, form, order.details)
         self._take_over(
             request.token, target, order.files, lambda draft: _described(machine, form, target, draft)
         )
-        if request.conversion == "none" and not request.boot_check:
-            return _image(target, order.details)
-        result = conversion_child.convert(
-            target, request.conversion, boot_check=request.boot_check, module=self._converter
-        )
-        notes = "; ".join(filter(None, (str(order.details.get("note") or ""), *result.notes)))
-        more = {"note": notes, "converted": result.location, "conversion": result.report}
-        return _image(target, {**order.details, **more})
+        with translated(target):
+            record: dict[str, object] = {"token": request.token, "run": request.run}
+            _write(_owner(target), record | {"details": dict(order.details)})
+        return order.details
 
     def _take_over(
         self, token: str, target: Path, files: Sequence[str], describe: Callable[[Path], Mapping[str, bytes]]
@@ -368,6 +378,14 @@ def _claim(target: Path, token: str) -> None:
             "an image of that name is already there", on=str(target), remedy="move it away, then run again"
         )
     _write(record, {"token": token})
+
+
+def _made(target: Path, request: ImageRequest) -> Mapping[str, object] | None:
+    """The details of the image of this run, if it is whole: a conversion that was killed goes on with it. None if it is not."""
+    known = _read(_owner(target)) or {}
+    details = known.get("details")
+    is_same = (known.get("token"), known.get("run")) == (request.token, request.run)
+    return details if is_same and isinstance(details, dict) and target.is_dir() else None
 
 
 def _owner(target: Path) -> Path:

@@ -199,7 +199,7 @@ def break_at(moment: int, how: str, root: Path) -> None:
     provider = taking_over(root)
     sys.addaudithook(hook)
     try:
-        provider.make_image(image_for(T1, "web"))
+        provider.make_image(image_for(T1, "web", "r2"))
     except TargetFull:
         sys.exit(28)
 
@@ -247,9 +247,8 @@ def test_a_hand_over_that_breaks_anywhere_leaves_no_half_image_and_goes_on(tmp_p
         code = forked.code_of(partial(break_at, moment, how, root))
         shown = root / "images" / "web"
         assert not shown.exists() or content_of(shown) in (whole("first"), whole("second"))
-        assert content_of(Path(taking_over(root).make_image(image_for(T1, "web")).location)) == whole(
-            "second"
-        )
+        made = taking_over(root).make_image(image_for(T1, "web", "r2"))
+        assert content_of(Path(made.location)) == whole("second")
         assert sorted(found.name for found in (root / "images").iterdir()) == [".web.json", "web"]
         if code == 0:
             break

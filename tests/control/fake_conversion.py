@@ -127,8 +127,23 @@ def in_place(order: dict[str, object]) -> None:
     return write({"result": {"conversion": CONVERSION, "refusal": ""}})
 
 
+def hang_at(image: str) -> None:
+    """Work on an image, as long as its file says so."""
+    word_file = GATES / f"convert-{image}"
+    if not word_file.exists():
+        return
+    threading.Thread(target=leash, args=(False,), daemon=True).start()
+    with machine() as started:
+        (GATES / f"started-{image}").write_text(f"{os.getpid()} {started.pid}")
+        while word_file.exists() and word_file.read_text() == "hang":
+            time.sleep(0.02)
+        started.kill()
+
+
 def main() -> None:
     request = json.loads(sys.stdin.readline())
+    if "directory" in request:
+        hang_at(Path(request["directory"]).name)
     write({"ready": True} if "directory" not in request else {"refusal": "the stand-in converts nothing"})
     if "drill" in request:
         drill(request["drill"])

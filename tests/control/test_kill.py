@@ -15,6 +15,7 @@ from connector.control.domain.entities import Outcome
 from connector.control.domain.jobs import JobEvent
 from connector.control.store import Store
 from connector.errors import Conflict
+from tests.cloud.test_drill_child import runs
 from tests.control.conftest import Plane, Robot, machine, taken
 from tests.waiting import eventually
 
@@ -71,6 +72,29 @@ def test_killed_while_an_appliance_syncs_and_the_instance_is_back_for_it(plane: 
         assert _address(plane) == robot.orders[0]["instance"]["host"]
         robot.pause.clear()
         _finished_once(plane, "j1")
+
+
+def test_killed_while_the_image_is_converted(plane: Plane) -> None:
+    """The image is whole: it is converted again, and not made again. Nothing of the first conversion goes on."""
+    (plane.gates / "convert-j1").write_text("hang")
+    with Robot(plane) as robot:
+        robot.register()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.client.call("ModifyReplicationJobAttribute", JobId=plane.jobs.id("j1"), Conversion="dhcp")
+        plane.jobs.start("j1")
+        file = plane.gates / "started-j1"
+        pids = eventually(lambda: file.exists() and file.read_text().split(), "the conversion runs")
+        (disk,) = (plane.root / "store" / "images" / "j1").glob("*.qcow2")
+        before = disk.stat()
+        plane.kill()
+        for pid in pids:
+            eventually(lambda pid=pid: not runs(int(pid)), f"process {pid} has ended")
+        (plane.gates / "convert-j1").unlink()
+        plane.start()
+        _finished_once(plane, "j1")
+        (image,) = plane.jobs.job("j1")["images"]
+        assert "the stand-in converts nothing" in image["details"]["note"]
+        assert (disk.stat().st_ino, disk.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def _address(plane: Plane) -> str:
