@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector import amounts, readable
+from connector.cli import kept_drill
 from connector.cli.display import print_table
 from connector.cli.options import JSON
 from connector.cloud.machine_files import CONVERSION
@@ -137,7 +138,8 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
     files = choose(evidence_manifest.disks, images or (str(manifest.parent),))
     checked = [_check(evidence_manifest, name, path) for name, path in sorted(files.items())]
     failed = _failure(checked)
-    tell(evidence_manifest, checked, checked_key is not None, failed, as_json)
+    drill = kept_drill.read(manifest.parent)
+    tell(evidence_manifest, checked, checked_key is not None, failed, as_json, drill)
     if failed is not None and as_json:
         with suppress(OSError):  # stderr may be closed
             click.echo(f"connector: {failed}", err=True)  # what was printed has the error
@@ -265,6 +267,7 @@ def tell(
     key_checked: bool,
     failed: ConnectorError | None,
     as_json: bool,
+    drill: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the whole result. For programs it is one object, with the error in it."""
     machine, pass_section = manifest.sections["machine"], manifest.sections["pass"]
@@ -281,6 +284,7 @@ def tell(
             "pass": pass_section,
             "disks": [disk.to_json() for disk in checked],
             "unchecked": not_checked,
+            "drill": drill,
         }
         click.echo(json.dumps(record | (failed.to_json() if failed else {})))
         return
@@ -294,6 +298,8 @@ def tell(
             console.print(Text(one_line(line)))
     for key in not_checked:
         console.print(Text(one_line(f"disk {key} was not checked")))
+    for line in kept_drill.lines(drill) if drill is not None else ():
+        console.print(Text(one_line(line)))
 
 
 def _created(pass_section: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ Only what it keeps is moved beside the image.
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -16,9 +18,11 @@ from connector import child, private
 from connector.cloud import conversion_lines, kept_files, machine_files
 from connector.cloud.provider import DRILL_FILES, DrillOutcome, DrillRequest
 from connector.errors import BadInput, NotFound, TargetFailed
-from connector.files import move
+from connector.files import move, replace
 
 KEPT: Final = "drill"  # the directory below an image's
+SUMMARY: Final = "drill.json"  # there: how it ended, and the digests of the files
+_SUMMED: Final = ("boots", "outcome", "reason", "seconds", "kernel", "host", "accelerator", "failed_units")
 LONGEST: Final = (
     8 * 3600.0
 )  # seconds for a whole drill: an emulated conversion, and two starts of the longest timeout
@@ -54,7 +58,7 @@ class LocalDrills:
             report = self._report(directory, request, scratch, halt, say)
             if (boot := report.get("boot")) is None:
                 return DrillOutcome(report, {})
-            kept = _keep(scratch / KEPT, directory / KEPT)
+            kept = _keep(scratch / KEPT, directory / KEPT, boot)
             places = {
                 key: str(directory / KEPT / name) if name in kept else None for key, name in _PLACES.items()
             }
@@ -122,8 +126,11 @@ def _is_sound(report: Mapping[str, Any], plan_only: bool) -> bool:
     return isinstance(boot, dict) and all(isinstance(boot.get(key), kind) for key, kind in _BOOT.items())
 
 
-def _keep(made: Path, place: Path) -> dict[str, dict[str, object]]:
-    """Move what a start kept to `place`, instead of what the drill before kept; answer the digests."""
+def _keep(made: Path, place: Path, boot: Mapping[str, Any]) -> dict[str, dict[str, object]]:
+    """Move what a start kept to `place`, instead of what the drill before kept; answer the digests.
+
+    A summary has the outcome and the digests: it stays with the image, wherever that is moved.
+    """
     if not made.is_dir():
         return {}
     for other in made.iterdir():
@@ -131,11 +138,15 @@ def _keep(made: Path, place: Path) -> dict[str, dict[str, object]]:
             other.chmod(0o600)
         else:
             other.unlink()
+    contents = {name: kept_files.read(made / name) for name in DRILL_FILES}
+    kept = kept_files.facts({name: content for name, content in contents.items() if content is not None})
+    summary = {name: boot.get(name) for name in _SUMMED} | {"version": 1, "files": kept}
+    summary["ended"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    replace(made / SUMMARY, (json.dumps(conversion_lines.storable(summary), indent=2) + "\n").encode())
     former = place.with_name(f".{place.name}.former")
     shutil.rmtree(former, ignore_errors=True)
     if place.exists():
         move(place, former)
     move(made, place)
     shutil.rmtree(former, ignore_errors=True)
-    contents = {name: kept_files.read(place / name) for name in DRILL_FILES}
-    return kept_files.facts({name: content for name, content in contents.items() if content is not None})
+    return kept

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from connector.cloud import kept_files
 from connector.transfer import digest, evidence
 from connector.transfer.account import Account
 from connector.transfer.extents import CELL
@@ -46,6 +47,7 @@ def test_it_is_listed_written_and_verifies_an_image(
     file = tmp_path / "evidence.json"
     assert pass_id in connector("job", "evidence", name, "--pass", pass_id, "--to", str(file)).out
     assert connector("verify", str(file), str(image), "--key", f"{file}.pub", "--json").json["equal"] is True
+    _shows_its_drill(connector, file, image)
     image.write_bytes(b"x" * 100 + b"y" + b"x" * (CELL - 101))
     assert connector("verify", str(file), str(image), code=None).code == 10
     copy = tmp_path / "converted" / "2000.raw"
@@ -62,3 +64,28 @@ def test_it_is_listed_written_and_verifies_an_image(
     assert "no evidence of this pass" in connector("job", "evidence", name, "--pass", "p-0", code=None).err
     lost = tmp_path / "nowhere" / "evidence.json"
     assert connector("job", "evidence", name, "--to", str(lost), code=None).code == 2
+
+
+def _shows_its_drill(connector: Connector, file: Path, image: Path) -> None:
+    """What the last drill of an image has kept beside it is shown, and is no part of the proof."""
+    assert connector("verify", str(file), str(image), "--json").json["drill"] is None
+    kept = {"console.log": b"web-01 login: "}
+    home = file.parent / "drill"
+    facts = kept_files.write(home, kept)
+    row = {
+        "boots": True,
+        "outcome": "login prompt",
+        "reason": "",
+        "ended": "2026-11-30T16:00:00Z",
+        "files": facts,
+    }
+    (home / "drill.json").write_text(json.dumps(row))
+    shown = connector("verify", str(file), str(image)).out
+    assert "drill of 2026-11-30T16:00:00Z: a copy booted: login prompt; not signed" in shown
+    assert "as it was kept" not in shown
+    (home / "console.log").write_text("edited")
+    assert "drill: console.log is not as it was kept" in connector("verify", str(file), str(image)).out
+    for damage in ("{", json.dumps(row | {"files": {"../../etc/passwd": {"sha256": "0"}}}), "[]"):
+        (home / "drill.json").write_text(damage)
+        assert "drill" in connector("verify", str(file), str(image)).out
+    (home / "drill.json").unlink()

@@ -83,7 +83,9 @@ def test_a_drill_reports_and_keeps_what_it_saw_beside_the_image(place: Place) ->
     assert (outcome.report["boot"]["boots"], outcome.report["conversion_seconds"]) == (True, 12.5)
     assert outcome.report["boot"]["console"] == str(place.image / "drill" / "console.log")
     assert set(outcome.kept) == {"console.log", "screen.png"}
-    assert {file.name for file in (place.image / "drill").iterdir()} == set(outcome.kept)
+    assert {file.name for file in (place.image / "drill").iterdir()} == {*outcome.kept, "drill.json"}
+    summary = json.loads((place.image / "drill" / "drill.json").read_text())
+    assert (summary["boots"], summary["outcome"], summary["files"]) == (True, "login prompt", outcome.kept)
     assert (place.image / "drill").stat().st_mode & 0o077 == 0
     assert place.said == ["converting a copy", "starting the copy"]
     order = json.loads((place.gates / f"order-{NAME}").read_text())
