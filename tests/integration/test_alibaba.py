@@ -27,7 +27,7 @@ from tests.cloud.alibaba import Calls, Cloud, cloud
 from tests.ecs.account import read
 from tests.integration.house import MIB, House, Shape, is_off
 from tests.people import owner
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 REGION = "cn-hangzhou"
 SHAPE = Shape("web-01", ((6 * MIB, 3 * MIB), (4 * MIB + 1536, MIB)), firmware="efi")
@@ -36,12 +36,12 @@ SHAPE = Shape("web-01", ((6 * MIB, 3 * MIB), (4 * MIB + 1536, MIB)), firmware="e
 class Plane:
     """Control plane and appliance as an operator would start them, for one vCenter and one region."""
 
-    def __init__(self, stack: ExitStack, house: House, region: Cloud, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, house: House, region: Cloud, folder: Path, **settings: Any) -> None:
         self._stack, self._folder = stack, folder
         document = {
             "state": str(folder / "control"),
             "provider": "alibaba",
-            "alibaba": region.section() | {"attempts": 3},
+            "alibaba": region.section() | {"attempts": 3} | settings,
         }
         self.config = folder / "control.yaml"
         self.config.write_text(yaml.safe_dump(document))
@@ -232,6 +232,60 @@ def test_a_control_plane_killed_in_the_middle_of_a_call_leaves_one_of_everything
             "snapshots": 2,
             "images": 1,
         }
+
+
+NOTHING = dict.fromkeys(("instances", "disks", "groups", "vpcs", "vswitches"), 0)
+LOGIN = "sh -c 'printf \"web-01 login: \"; exec sleep 1000'"
+
+
+def drilled(whole: Plane, job: str) -> dict[str, Any]:
+    """A drill of the job's last image, after it has ended."""
+    whole.jobs.client.call("StartReplicationJobDrill", JobId=job)
+
+    def ended() -> dict[str, Any] | None:
+        answer = whole.jobs.client.call("DescribeReplicationJobDrills", JobId=[job])
+        row: dict[str, Any] = answer["Drills"]["Drill"][0]
+        return row if row["State"] not in ("Waiting", "Running") else None
+
+    return eventually(ended, "the drill has ended")
+
+
+def test_the_image_of_a_job_is_tried_in_the_cloud_and_nothing_of_it_stays(
+    make_house: Callable[..., House], tmp_path: Path, certificates: Path
+) -> None:
+    with ExitStack() as stack:
+        region = stack.enter_context(cloud(tmp_path / "cloud", certificates, guest=LOGIN))
+        whole = Plane(stack, make_house(SHAPE), region, tmp_path, conversion=True)
+        job = whole.jobs.create("web-01", "web", image_name="web", region=REGION)["id"]
+        whole.jobs.start(job)
+        whole.reach(job, "Finished")
+        row = drilled(whole, job)
+        assert (row["State"], row["Verdict"]) == ("Done", "boots"), row
+        assert {file["Name"] for file in row["Files"]["File"]} == {"console.log", "screen.jpg"}
+        assert region.census() == NOTHING | {"snapshots": 2, "images": 1}
+        costs = [r for r in whole.jobs.job(job)["objects"] if r["token"].startswith("drill-")]
+        assert costs
+        assert all(resource["removed"] for resource in costs)
+
+
+@pytest.mark.slow
+def test_a_guest_that_nobody_can_convert_has_its_image_and_the_reason(
+    make_house: Callable[..., House], tmp_path: Path, certificates: Path
+) -> None:
+    """The disks of the simulator hold no operating system. The conversion runs on an instance of its own, to its end."""
+    with ExitStack() as stack:
+        region = stack.enter_context(cloud(tmp_path / "cloud", certificates))
+        house = make_house(SHAPE)
+        whole = Plane(stack, house, region, tmp_path, conversion=True)
+        before = house.content()
+        job = whole.jobs.create("web-01", "web", image_name="web", region=REGION)["id"]
+        whole.jobs.client.call("ModifyReplicationJobAttribute", JobId=job, Conversion="dhcp")
+        whole.jobs.start(job)
+        (image,) = whole.reach(job, "Finished")["images"]
+        assert "not converted: " in image["details"]["note"]
+        same(region, image_of(region, "web"), before)
+        assert region.calls.seen.count("RunInstances") == 2
+        assert region.census() == NOTHING | {"snapshots": 2, "images": 1}
 
 
 def smc_client(whole: Plane, capsys: pytest.CaptureFixture[str]) -> Client:
