@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from connector.control.domain.entities import Outcome
+import sqlalchemy as sa
+
+from connector.control.domain.entities import Outcome, Pass
+from connector.control.store import Store
 from connector.control.store.limits import Quotas
+from tests.control import fresh
 from tests.control.house import House
 
 
@@ -62,3 +67,43 @@ def test_a_pass_of_a_vcenter_that_is_offline_keeps_no_room_free(
     house.turn()
     last = house.take()
     assert last is not None and last.job_id == younger
+
+
+def test_a_pass_that_another_process_takes_in_between_is_no_failure(
+    postgres_server: str, tmp_path: Path
+) -> None:
+    """On PostgreSQL each query sees what was written before it: one look is one query."""
+    url = fresh.postgres(postgres_server)
+    house = House(url, tmp_path, Quotas())
+    jobs = {house.job(name) for name in ("a", "b")}
+    for job in sorted(jobs):
+        house.service.start(job)
+        house.turn()
+        house.clock.advance(1)
+    engine, taken = house.store._database._engine, list[object]()
+
+    def steal(
+        connection: object,
+        _cursor: object,
+        statement: str,
+        _parameters: object,
+        _context: object,
+        _many: bool,
+    ) -> None:
+        if not taken and statement.startswith("SELECT passes.") and "passes.state" in statement:
+            taken.append(connection)
+            other = Store(house.store._database.url, house.clock)
+            try:
+                taken.append(other.pass_queue.take(house.appliance))
+            finally:
+                other.close()
+
+    sa.event.listen(engine, "after_cursor_execute", steal)
+    mine = house.take()
+    sa.event.remove(engine, "after_cursor_execute", steal)
+    theirs = taken[1]
+    assert isinstance(theirs, Pass)
+    assert mine is not None
+    assert {mine.job_id, theirs.job_id} == jobs
+    house.store.close()
+    fresh.drop(url)

@@ -76,12 +76,12 @@ class PassQueue:
     def _next(self, connection: sa.Connection, appliance: Appliance, power_tasks: bool) -> Pass | None:
         now = self._database.now()
         ready = sa.or_(_PASSES.c.not_before <= now, _PASSES.c.offered > now + SET_BACK)
-        own = _PASSES.c.vcenter == appliance.vcenter
-        offered = in_state(connection, PassState.OFFERED, own, ready)
-        suitable = [attempt for attempt in offered if attempt.task.reads is not power_tasks]
+        # One query: of two, the second may lack what another process has taken in between.
+        everywhere = in_state(connection, PassState.OFFERED, ready)
+        own = [attempt for attempt in everywhere if attempt.vcenter == appliance.vcenter]
+        suitable = [attempt for attempt in own if attempt.task.reads is not power_tasks]
         if not suitable:
             return None
-        everywhere = in_state(connection, PassState.OFFERED, ready)
         why = waiting(connection, everywhere, appliance.vcenter, self._limits)
         return next((attempt for attempt in suitable if not why[attempt.id]), None)
 
