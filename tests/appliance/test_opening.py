@@ -164,22 +164,41 @@ def test_readers_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
     assert desk.board.read()[1][0]["reader"] == "vddk, nfc"
 
 
-class Moving(Desk):
-    """The machine has no host at first."""
+class Waiting(Desk):
+    """The disk cannot be opened the first times."""
 
     state: object = None  # of the disk, when it is opened again
+    failed: ConnectorError = HostUnavailable("is in maintenance mode", retryable=True)
+    times = 1
 
     def disk_access(self, *details: object) -> DiskAccess:
         access = super().disk_access(*details)
-        if self.asked == 1:
-            raise HostUnavailable("is in maintenance mode", retryable=True)
+        if self.asked <= self.times:
+            raise self.failed
         self.state = self.board.read()[1][0]["state"]
         return access
 
 
 def test_while_no_host_serves_the_machine_the_disk_waits_and_then_is_what_it_was(tmp_path: Path) -> None:
-    desk = Moving(tmp_path, GOOD)
+    desk = Waiting(tmp_path, GOOD)
     desk.board.update(2000, state="delta")
     with closing(desk.open()):
         assert desk.state == "waiting for the machine's host"
         assert desk.board.read()[1][0]["state"] == "delta"
+
+
+def test_a_host_without_room_for_one_more_disk_is_waited_for(tmp_path: Path) -> None:
+    """Other passes end meanwhile. It counts as no failure, however often it says so."""
+    desk = Waiting(tmp_path, GOOD)
+    desk.failed, desk.times = HostOverloaded("no NFC memory is left", retryable=True), 2 * TRIES
+    with closing(desk.open()):
+        assert desk.asked == 2 * TRIES + 1
+        assert desk.state == "waiting for the host, which had no NFC memory or connections left"
+
+
+def test_a_host_that_never_has_room_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "BUSY", 0.1)
+    desk = Waiting(tmp_path, GOOD)
+    desk.failed, desk.times = HostOverloaded("no NFC memory is left", retryable=True), 10**6
+    with pytest.raises(HostOverloaded):
+        desk.open()

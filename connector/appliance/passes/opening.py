@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from connector.appliance.passes.context import PassContext
@@ -18,17 +19,33 @@ from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import OPENING
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotPermitted, ReaderFailed
 from connector.model import MachineDisk
-from connector.sources.reader import is_overloaded, is_source_changed, is_unplaced
+from connector.sources.reader import is_overloaded, is_source_changed, is_unplaced, refused_by
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot
 
 log = logging.getLogger(__name__)
 
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
+BUSY: Final = 900.0  # seconds that a host may have no room for one more disk: other passes end meanwhile
 TRIES: Final = 4  # after any other failure that may pass
 
 #: After these, another reader may succeed. TrustFailed is not among them: somebody may stand between us and the host.
 _OF_THE_READER: Final = (ReaderFailed, Ineligible, NotPermitted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Another opening helps, and maybe not soon: for `longest` seconds. `state`: of the disk meanwhile."""
+
+    longest: float
+    state: str
+
+
+def _wait(failed: ConnectorError) -> _Wait | None:
+    """Whether this failure is waited for; others count as tries."""
+    if is_unplaced(failed):
+        return _Wait(HOST, "waiting for the machine's host")
+    return _Wait(BUSY, f"waiting for {busy}") if (busy := refused_by(failed)) else None
 
 
 class Opening:
@@ -57,7 +74,7 @@ class Opening:
 
     def __call__(self) -> BlockSource:
         """Open the disk. Raises a failure that does not pass in time, and Interrupted after a stop."""
-        failures, homeless = 0, None
+        failures, openings, waits_since = 0, 0, None
         state = self._board.state(self._disk.key)
         while True:
             try:
@@ -66,20 +83,21 @@ class Opening:
                 self._board.update(self._disk.key, state=state)
                 return source
             except ConnectorError as failed:
-                if is_unplaced(failed):
-                    homeless = homeless or time.monotonic()
-                    over = time.monotonic() - homeless > HOST
-                    self._board.update(self._disk.key, state="waiting for the machine's host")
+                openings += 1
+                if wait := _wait(failed):
+                    waits_since = waits_since or time.monotonic()
+                    over = time.monotonic() - waits_since > wait.longest
+                    self._board.update(self._disk.key, state=wait.state)
                 else:
                     failures += 1
                     over = failures >= TRIES
                 if over or not failed.retryable or isinstance(failed, Interrupted):
                     if not self.instead(failed):
                         raise
-                    failures, homeless = 0, None
+                    failures, openings, waits_since = 0, 0, None
                     continue
                 log.warning("%s: opened again soon: %s", self._order.name, failed)
-            if self._stop.wait(OPENING.pause(failures)):
+            if self._stop.wait(OPENING.pause(openings)):
                 raise Interrupted("stopped on request", on=self._order.name)
 
     def instead(self, failed: ConnectorError) -> bool:
