@@ -85,8 +85,9 @@ class TokenOperations:
         return {}
 
     def _delete(self, _caller: Caller, values: Values) -> Answer:
+        # The code goes last: a process that dies before finds it at the next call, and nobody can use it meanwhile.
+        self._disable(_caller, values)
         self._tokens.delete(values["AccessTokenId"])
-        self._service.suspend(values["AccessTokenId"])
         return {}
 
 
