@@ -251,8 +251,8 @@ JOB_FIELDS: Final = (
 
 #: What else can be done about an ability that a provider lacks.
 NEEDS: Final = {
-    "conversion": ", or, with the provider local, install python3-guestfs, libguestfs-tools, qemu-system-x86 and ovmf on the"
-    " control plane's computer and start it again",
+    "conversion": ", or install python3-guestfs, libguestfs-tools, qemu-system-x86 and ovmf on the control plane's computer"
+    " and start it again (provider local), or set `conversion: true` in the section alibaba",
 }
 
 BY_NAME: Final = {field.name: field for field in JOB_FIELDS}
