@@ -43,7 +43,7 @@ class LocalDrills:
         shutil.rmtree(self._home, ignore_errors=True)  # of a process that was killed
 
     @property
-    def plans(self) -> bool:
+    def converts(self) -> bool:
         return True
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:

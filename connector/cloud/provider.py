@@ -142,11 +142,15 @@ class StoredImage:
     id: str = ""
 
 
+_ANYWHERE: Final = Placement()
+
+
 @dataclass(frozen=True, slots=True)
 class DrillRequest:
     """A drill of one image, or with `plan_only` the plan of its conversion. `location`: as `StoredImage` has it.
 
     `token`: that of the job's instance; it names what the drill makes. `converted`: the image's converted copy, if it has one.
+    `image`, `placement`: what the image is made of, and where an instance may run: for a plan that needs an instance.
 
     `network`: what becomes of the network: dhcp, keep or none. `new_macs`: the machine gets other MACs than the image says.
     `timeout`: seconds until a machine that shows nothing counts as silent. `marker`: a regular expression for the line of its
@@ -157,6 +161,8 @@ class DrillRequest:
     location: str
     network: str
     converted: str = ""
+    image: ImageRequest | None = None
+    placement: Placement = _ANYWHERE
     token: str = ""
     job_id: str = ""
     plan_only: bool = False
@@ -188,8 +194,8 @@ class Drills(Protocol):
     """Drills of the images that a provider keeps. They change no image."""
 
     @property
-    def plans(self) -> bool:
-        """Whether it can plan the conversion of an image without converting it."""
+    def converts(self) -> bool:
+        """Whether a drill converts a copy; otherwise it starts the image, or its converted copy, as it is."""
         ...
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:

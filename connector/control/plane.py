@@ -107,7 +107,7 @@ def run(
         steps = Steps(store, provider, vault, meet, ask, tell)
         background = Background()
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
-        drill_monitor = DrillMonitor(store, provider.drills)
+        drill_monitor = DrillMonitor(store, provider.drills, steps.drill_order)
         stack.callback(drill_monitor.close)
         drill_removal = DrillRemoval(store, provider, store.ticks)
         target_monitor = TargetInstanceMonitor(store, steps.target_instances)
@@ -163,7 +163,7 @@ def _application(
                 options.grace,
                 billed=service.billed,
                 drills=service.drills is not None,
-                plans=service.drills is not None and service.drills.plans,
+                drills_convert=service.drills is not None and service.drills.converts,
             ),
             smc.endpoint(dispatcher, keys).route(),
         ],

@@ -227,10 +227,50 @@ def test_an_image_that_is_gone_and_names_that_are_none(region: Callable[..., Clo
     for location in ("m-sim00000000000000000", "../etc", ""):
         with pytest.raises(NotFound):
             drill(cloud, replace(image, location=location))
-    with pytest.raises(BadInput, match="no conversion is planned on ECS"):
-        drill(cloud, image, plan_only=True)
     with pytest.raises(NotFound):
         drills(cloud).file("../../etc", "console.log")
+
+
+def planned(cloud: Cloud, image: StoredImage, halt: threading.Event | None = None) -> DrillOutcome:
+    wanted = DrillRequest("d-1", image.location, "dhcp", token=TOKEN, job_id="j-1", plan_only=True)
+    wanted = replace(wanted, image=request())
+    return drills(cloud).run(wanted, halt or threading.Event(), lambda _line: None)
+
+
+def test_a_conversion_is_planned_on_an_instance_with_copies(region: Callable[..., Cloud]) -> None:
+    cloud = region()
+    image = image_of(cloud)
+    cloud.inside.orders.clear()
+    with nothing_stays(cloud):
+        outcome = planned(cloud, image)
+    assert outcome.report["conversion"]["changes"]
+    assert (outcome.report["boot"], outcome.kept) == (None, {})
+    (order,) = [order for _, _, order in cloud.inside.orders]
+    assert (order["plan_only"], order["network"]) == (True, "dhcp")
+    assert all(entry.gone for entry in cloud.ledger.entries(f"drill-conversion-{TOKEN}"))
+
+
+def test_a_plan_that_is_stopped_or_fails_leaves_nothing(region: Callable[..., Cloud]) -> None:
+    cloud = region()
+    image, halt = image_of(cloud), threading.Event()
+    halt.set()
+    with nothing_stays(cloud), pytest.raises(Interrupted):
+        planned(cloud, image, halt)
+    failed = {"error": "TargetFailed", "what": "no space is left", "on": "x", "remedy": "y"}
+    cloud.inside.conversions = [{**CONVERTED, "state": "failed", "error": failed}]
+    with nothing_stays(cloud), pytest.raises(TargetFailed, match="no space is left"):
+        planned(cloud, image)
+
+
+def test_a_plan_that_was_killed_is_removed_as_a_drill_is(region: Callable[..., Cloud]) -> None:
+    cloud = region()
+    image = image_of(cloud)
+    before = cloud.census()
+    cloud.calls.add(Rule("DeleteInstance", "fault", times=1, fault="Forbidden.RAM"))
+    planned(cloud, image)
+    assert cloud.census() != before
+    cloud.provider(boots=False, **SHORT).remove_drill(TOKEN)
+    assert cloud.census() == before
 
 
 def test_a_boot_check_says_how_the_image_starts_before_it_is_handed_over(

@@ -44,7 +44,7 @@ class Console:
         target = {
             "billed": self.house.service.billed,
             "drills": drills is not None,
-            "plans": drills is not None and drills.plans,
+            "drills_convert": drills is not None and drills.converts,
         }
         return exchange.application(
             [], site.routes(self.store, dispatcher, self.keys, GRACE, LOOKS, **target)

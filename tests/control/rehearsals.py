@@ -26,9 +26,11 @@ class Pretended:
         self.fails: Exception | None = None
         self.boot: dict[str, Any] = dict(BOOT)
         self.contents: dict[str, bytes] = {}
-        self.plans = True
+        self.converts = True
+        self.requests: list[DrillRequest] = []
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
+        self.requests.append(request)
         say("starting the copy")
         while not self.held.wait(0.02):
             if halt.is_set():
@@ -55,7 +57,7 @@ class Rehearsal:
     def __init__(self, house: House) -> None:
         self.house = house
         self.pretended = house.cloud.drills = Pretended()
-        self.monitor = DrillMonitor(house.store, house.cloud.drills)
+        self.monitor = DrillMonitor(house.store, house.cloud.drills, house.steps.drill_order)
         self.service = DrillService(house.service)
 
     def job(self, name: str = "web") -> str:

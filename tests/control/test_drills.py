@@ -389,12 +389,23 @@ def test_a_job_is_not_deleted_while_its_drill_has_something_in_the_cloud(
     assert house.store.jobs.get(job).status is JobStatus.DELETED
 
 
-def test_a_target_that_plans_nothing_says_what_to_do(rehearsal: Rehearsal) -> None:
+def test_a_target_that_converts_nothing_in_a_drill_refuses_what_has_no_effect(rehearsal: Rehearsal) -> None:
     job = rehearsal.job()
-    rehearsal.pretended.plans = False
-    with pytest.raises(BadInput, match="plans no conversion without doing it"):
-        rehearsal.ask(job, plan_only=True)
+    rehearsal.pretended.converts = False
     with pytest.raises(BadInput, match="have no effect"):
         rehearsal.ask(job, network="keep")
     rehearsal.ask(job)
     assert rehearsal.done(job).boots is True
+    assert rehearsal.pretended.requests[-1].image is None
+
+
+def test_a_plan_that_needs_an_instance_is_told_how_the_image_was_made(rehearsal: Rehearsal) -> None:
+    job = rehearsal.job()
+    rehearsal.pretended.converts = False
+    rehearsal.ask(job, plan_only=True, network="keep")
+    assert rehearsal.done(job).state is DrillState.DONE
+    request = rehearsal.pretended.requests[-1]
+    assert request.image is not None
+    assert request.image.converter is not None
+    assert [disk.key for disk in request.image.disks] == [2000, 2001]
+    assert (request.network, request.token) == ("keep", instance_token(job))

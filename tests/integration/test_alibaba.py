@@ -238,9 +238,9 @@ NOTHING = dict.fromkeys(("instances", "disks", "groups", "vpcs", "vswitches"), 0
 LOGIN = "sh -c 'printf \"web-01 login: \"; exec sleep 1000'"
 
 
-def drilled(whole: Plane, job: str) -> dict[str, Any]:
+def drilled(whole: Plane, job: str, **options: str) -> dict[str, Any]:
     """A drill of the job's last image, after it has ended."""
-    whole.jobs.client.call("StartReplicationJobDrill", JobId=job)
+    whole.jobs.client.call("StartReplicationJobDrill", JobId=job, **options)
 
     def ended() -> dict[str, Any] | None:
         answer = whole.jobs.client.call("DescribeReplicationJobDrills", JobId=[job])
@@ -285,6 +285,11 @@ def test_a_guest_that_nobody_can_convert_has_its_image_and_the_reason(
         assert "not converted: " in image["details"]["note"]
         same(region, image_of(region, "web"), before)
         assert region.calls.seen.count("RunInstances") == 2
+        assert region.census() == NOTHING | {"snapshots": 2, "images": 1}
+        plan = drilled(whole, job, PlanOnly="true", Network="keep")
+        assert (plan["State"], plan["Verdict"]) == ("Done", ""), plan
+        assert plan["Refusal"] in image["details"]["note"]
+        assert region.calls.seen.count("RunInstances") == 3
         assert region.census() == NOTHING | {"snapshots": 2, "images": 1}
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any, Final
 
 from connector.backoff import STEP, retrying
@@ -20,6 +21,7 @@ from connector.cloud.alibaba.instances import CloudInstances, own
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
 from connector.cloud.provider import (
+    DRILL_PREFIX,
     ImageRequest,
     InstanceRequest,
     Placement,
@@ -27,7 +29,15 @@ from connector.cloud.provider import (
     StoredImage,
     TargetDisk,
 )
-from connector.errors import Conflict, ConnectorError, ControlFailed, TargetFailed, TransferFailed, from_json
+from connector.errors import (
+    Conflict,
+    ConnectorError,
+    ControlFailed,
+    Interrupted,
+    TargetFailed,
+    TransferFailed,
+    from_json,
+)
 
 _ENDING: Final = "_converted"  # of the converted image's name
 _ATTEMPTS: Final = 4  # before a failure that may pass is taken for final
@@ -37,8 +47,26 @@ _TRIES: Final = 2  # instances, each with new copies, for one conversion
 
 
 def conversion_token(owner: str) -> str:
-    """The owner of what the conversion of this owner's image needs."""
+    """The owner of what the conversion of this owner's image needs. Of a drill, it is a drill's too."""
+    if owner.startswith(DRILL_PREFIX):
+        return f"{DRILL_PREFIX}conversion-{owner.removeprefix(DRILL_PREFIX)}"
     return f"conversion-{owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One conversion. `placement`: of its instance; `end`: by the clock of `time.monotonic`, when all of it must have ended."""
+
+    request: ImageRequest
+    image: StoredImage
+    placement: Placement
+    end: float
+    halt: Event = field(default_factory=Event)
+    plan_only: bool = False
+
+    @property
+    def token(self) -> str:
+        return conversion_token(self.request.token)
 
 
 class CloudConversions:
@@ -59,13 +87,27 @@ class CloudConversions:
 
         What fails here is no error but a refusal in the report: the image is whole, and at a cutover its source is down.
         """
+        work = _Work(request, image, _placement(request.architecture, beside), self._end())
         try:
             for attempt in retrying(STEP, _passing, attempts=_ATTEMPTS):
                 with attempt:  # what was done before is found again
-                    return self._converted(request, image, beside)
+                    return self._converted(work)
         except ConnectorError as failed:
             return None, {"refusal": str(failed)}
         raise AssertionError("unreachable: the last attempt raises")
+
+    def plan(
+        self, request: ImageRequest, image: StoredImage, placement: Placement, halt: Event
+    ) -> Mapping[str, Any]:
+        """What a conversion of the image would change, or why it cannot be converted. What it needs goes with `remove`.
+
+        Raises TargetFailed, and Interrupted after `halt`.
+        """
+        work = _Work(request, image, placement, self._end(), halt, plan_only=True)
+        return _report(self._answer(work)[0], image)
+
+    def _end(self) -> float:
+        return time.monotonic() + self._longest
 
     def remove(self, owner: str) -> None:
         """Remove what a conversion of this owner needed. Converted images stay."""
@@ -73,53 +115,41 @@ class CloudConversions:
         if self._settings.conversion or any(not entry.gone for entry in self._ledger.entries(token)):
             self._instances.remove(token)
 
-    def _converted(
-        self, request: ImageRequest, image: StoredImage, beside: Json
-    ) -> tuple[StoredImage | None, Mapping[str, Any]]:
-        disks, snapshots = _copies(request, image)
-        end = time.monotonic() + self._longest
-        for tries_left in reversed(range(_TRIES)):
-            instance = self._instance(request, disks, snapshots, beside)
-            answer = self._ended(request, image, instance, end)
-            if answer["state"] == "done":
-                return self._result(request, image, disks, instance, answer)
-            failed = (
-                from_json(answer.get("error"), TargetFailed) if answer["state"] == "failed" else _lost(image)
-            )
-            if not (failed.retryable and tries_left):
-                break
-            self._instances.remove(conversion_token(request.token))  # nobody knows what is on its disks
-        raise TargetFailed(failed.what, on=failed.on, remedy=failed.remedy)
-
-    def _result(
-        self,
-        request: ImageRequest,
-        image: StoredImage,
-        disks: tuple[TargetDisk, ...],
-        instance: Json,
-        answer: Mapping[str, Any],
-    ) -> tuple[StoredImage | None, Mapping[str, Any]]:
+    def _converted(self, work: _Work) -> tuple[StoredImage | None, Mapping[str, Any]]:
         """The converted image, if the disks were changed, and the report."""
+        request, image = work.request, work.image
+        answer, instance = self._answer(work)
         report = _report(answer, image)
         conversion = report.get("conversion") or {}
         if not (conversion.get("changes") or conversion.get("removed")):
             return None, report
-        token = conversion_token(request.token)
-        wanted = replace(request, token=token, name=f"{image.name}{_ENDING}", disks=disks)
+        token = work.token
+        wanted = replace(
+            request, token=token, name=f"{image.name}{_ENDING}", disks=_copies(request, image)[0]
+        )
         owner_tags = own(token, request.job_id)
         owner_tags |= {tags.ORIGINAL: image.location, tags.ORIGINAL_NAME: image.name}
         rows = self._instances.disks(instance)
         return self._images.make(wanted, rows, OwnerLedger(self._ledger, token), owner_tags), report
 
-    def _instance(
-        self,
-        request: ImageRequest,
-        disks: tuple[TargetDisk, ...],
-        snapshots: Mapping[str, str],
-        beside: Json,
-    ) -> Json:
+    def _answer(self, work: _Work) -> tuple[Mapping[str, Any], Json]:
+        """What the instance has done, on new copies if it loses them once, and the instance. Raises TargetFailed."""
+        for tries_left in reversed(range(_TRIES)):
+            instance = self._instance(work)
+            answer = self._ended(work, instance)
+            if answer["state"] == "done":
+                return answer, instance
+            is_failed = answer["state"] == "failed"
+            failed = from_json(answer.get("error"), TargetFailed) if is_failed else _lost(work.image)
+            if not (failed.retryable and tries_left):
+                break
+            self._instances.remove(work.token)  # nobody knows what is on its disks
+        raise TargetFailed(failed.what, on=failed.on, remedy=failed.remedy)
+
+    def _instance(self, work: _Work) -> Json:
         """The running instance of this run's conversion, with its copies. What an earlier run left is removed first."""
-        token = conversion_token(request.token)
+        request, token = work.request, work.token
+        disks, snapshots = _copies(request, work.image)
         if request.converter is None:
             raise ControlFailed(
                 "a conversion needs a certificate of its own", on=request.job_id, remedy="report it"
@@ -139,27 +169,29 @@ class CloudConversions:
             disks=disks,
             credential=request.converter,
             control=request.control,
-            placement=_placement(request.architecture, beside),
+            placement=work.placement,
         )
         owner_tags = own(token, request.job_id) | {tags.RUN: request.run}
         return self._instances.create(order, owner_tags, snapshots)
 
-    def _ended(
-        self, request: ImageRequest, image: StoredImage, instance: Json, end: float
-    ) -> Mapping[str, Any]:
+    def _ended(self, work: _Work, instance: Json) -> Mapping[str, Any]:
         """What became of the conversion, after it has ended. An instance that starts again gets the time to do so.
 
-        `end`: when the whole conversion must have ended. An instance that is gone, or that has another order, has lost it.
+        An instance that is gone, or that has another order, has lost it.
         """
+        request, image = work.request, work.image
         order = {
             "machine": _machine(request, image).to_json(),
             "disks": [str(disk.key) for disk in request.disks],
             "network": request.conversion,
+            "plan_only": work.plan_only,
         }
         deadline, looks_without = time.monotonic() + self._settings.boot_patience, 0
         while True:
+            if work.halt.is_set():
+                raise Interrupted("it was stopped", on=image.name, remedy="repeat it")
             try:
-                row = self._instances.row(conversion_token(request.token))
+                row = self._instances.row(work.token)
                 looks_without = 0 if row else looks_without + 1
                 if looks_without >= _GONE:
                     return {"state": "interrupted"}
@@ -176,7 +208,7 @@ class CloudConversions:
                     raise
                 if time.monotonic() > deadline:
                     raise _silent(image, failed) from failed
-            if time.monotonic() > end:
+            if time.monotonic() > work.end:
                 raise _too_long(image)
             self._api.pause()
 

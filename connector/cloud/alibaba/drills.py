@@ -10,16 +10,18 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
 from connector.cloud import kept_files
 from connector.cloud.alibaba.api import Api
+from connector.cloud.alibaba.conversion import CloudConversions
 from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.isolated_start import IsolatedStarts, StartOrder, StartReport
 from connector.cloud.provider import DRILL_FILES, DRILL_PREFIX, DrillOutcome, DrillRequest
-from connector.errors import BadInput, ConnectorError, NotFound
+from connector.errors import ConnectorError, NotFound
 
 _LOG: Final = logging.getLogger(__name__)
 _ID: Final = re.compile(r"m-[A-Za-z0-9]{1,60}")
@@ -35,19 +37,22 @@ def drill_token(owner: str) -> str:
 class CloudDrills:
     """One drill at a time. What they keep is below `directory`, on this control plane only."""
 
-    def __init__(self, api: Api, starts: IsolatedStarts, directory: Path) -> None:
+    def __init__(
+        self, api: Api, starts: IsolatedStarts, conversions: CloudConversions, directory: Path
+    ) -> None:
         self._images = CloudImages(api)
         self._starts = starts
+        self._conversions = conversions
         self._directory = directory
         self._lock = threading.Lock()  # held by the drill or the removal under way
 
     @property
-    def plans(self) -> bool:
+    def converts(self) -> bool:
         return False
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
         if request.plan_only:
-            raise BadInput("no conversion is planned on ECS", on=request.location)
+            return self._planned(request, halt, say)
         row = self._images.row(request.converted or request.location)
         if row is None:
             raise NotFound("the image is not there any more", on=request.location, remedy="run the job again")
@@ -64,8 +69,25 @@ class CloudDrills:
             try:
                 started = self._starts.run(order, halt, say)
             finally:
-                self._try_to_remove(order.owner)
+                self._try_to_remove(request.token)
         return self._outcome(request, started)
+
+    def _planned(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
+        """The plan of the image's conversion, made on an instance with copies of its disks, which goes afterwards."""
+        order = request.image
+        image = self._images.stored(request.location, order) if order is not None else None
+        if order is None or image is None:
+            raise NotFound("the image is not there any more", on=request.location, remedy="run the job again")
+        owner = drill_token(request.token)
+        say("reading copies of its disks on an instance")
+        with self._lock:
+            self._conversions.remove(owner)  # of a plan that was killed
+            try:
+                wanted = replace(order, token=owner, conversion=request.network)
+                report = self._conversions.plan(wanted, image, request.placement, halt)
+            finally:
+                self._try_to_remove(request.token)
+        return DrillOutcome({**report, "conversion_seconds": 0.0, "boot": None}, {})
 
     def file(self, location: str, name: str) -> bytes | None:
         return kept_files.read(self._home(location) / name) if name in DRILL_FILES else None
@@ -77,11 +99,15 @@ class CloudDrills:
     def remove(self, token: str) -> None:
         """Remove what a drill of this job has left; a drill under way is waited for. Raises TargetFailed."""
         with self._lock:
-            self._starts.remove(drill_token(token))
+            self._remove(token)
 
-    def _try_to_remove(self, owner: str) -> None:
+    def _remove(self, token: str) -> None:
+        self._starts.remove(drill_token(token))
+        self._conversions.remove(drill_token(token))
+
+    def _try_to_remove(self, token: str) -> None:
         try:
-            self._starts.remove(owner)
+            self._remove(token)
         except ConnectorError as failed:  # it stays recorded, and `remove` is called again
             _LOG.warning("what a drill made could not be removed: %s", failed)
 

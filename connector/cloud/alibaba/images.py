@@ -59,6 +59,11 @@ class CloudImages:
         """The image with this id, if it can be used."""
         return next(self._rows(ImageId=image), None)
 
+    def stored(self, image: str, request: ImageRequest) -> StoredImage | None:
+        """The image with this id, which was made as `request` says; None if it cannot be used."""
+        row = self.row(image)
+        return None if row is None else _stored(row, request)
+
     def ids(self, name: str) -> list[str]:
         """Ids of our images of this name, and of their converted copies."""
         rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]

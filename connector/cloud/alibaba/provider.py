@@ -62,7 +62,7 @@ class AlibabaProvider:
         self._conversions = CloudConversions(self._api, ledger, self._instances)
         self._directory = directory
         self._starts = IsolatedStarts(self._api, self._instances)
-        self._drills = CloudDrills(self._api, self._starts, directory / "drills")
+        self._drills = CloudDrills(self._api, self._starts, self._conversions, directory / "drills")
         self._disks = CloudDisks(self._api)
         self._images = CloudImages(self._api)
         self._targets = CloudTargets(self._api, ledger)

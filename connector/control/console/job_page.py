@@ -104,7 +104,7 @@ class RunLine:
 @dataclass(frozen=True, slots=True)
 class DrillDetails:
     """What is known of rehearsals. `open`: it waits or runs. `newest`: the last one that has ended. `plan`: the last one with
-    the plan of a conversion. `offered`: the target does drills; `plans`: also plans of a conversion. `has_image`: there is an
+    the plan of a conversion. `offered`: the target does drills; `converts`: they convert a copy. `has_image`: there is an
     image to try.
     """
 
@@ -112,7 +112,7 @@ class DrillDetails:
     newest: Drill | None
     plan: Drill | None
     offered: bool
-    plans: bool
+    converts: bool
     has_image: bool
 
 
@@ -151,11 +151,11 @@ class JobDetails:
 class JobDetailsReader:
     """Reads the details of jobs."""
 
-    def __init__(self, store: Store, *, billed: bool, drills: bool, plans: bool) -> None:
+    def __init__(self, store: Store, *, billed: bool, drills: bool, drills_convert: bool) -> None:
         """`billed`: whether what the provider makes costs money. `drills`: whether it does drills."""
         self._store = store
         self._billed = billed
-        self._offers_drills, self._plans_conversions = drills, plans
+        self._offers_drills, self._drills_convert = drills, drills_convert
 
     def of(self, line: JobLine) -> JobDetails:
         """The details of this job."""
@@ -189,7 +189,7 @@ class JobDetailsReader:
             newest=next((drill for drill in ended if not drill.plan_only), None),
             plan=next((drill for drill in ended if drill.report and drill.report.get("conversion")), None),
             offered=self._offers_drills,
-            plans=self._plans_conversions,
+            converts=self._drills_convert,
             has_image=any(image.ready and not image.removed for image in images),
         )
 

@@ -39,18 +39,22 @@ def routes(
     *,
     billed: bool = True,
     drills: bool = False,
-    plans: bool = False,
+    drills_convert: bool = False,
 ) -> list[BaseRoute]:
     """The routes under `/console`, and the redirect from `/`. They must come before the public API.
 
     Changes go through `dispatcher`. `grace`: how long an appliance may be silent. `templates` can be shared.
-    `billed`: whether what the provider makes costs money. `drills`: whether it does drills, `plans`: also plans of a conversion.
+    `billed`: whether what the provider makes costs money. `drills`: whether it does drills; `drills_convert`: whether they
+    convert a copy.
     """
     templates = templates or Templates()
     authenticator = SessionAuthenticator(store, keys, LoginThrottle())
     lines = JobLines(store)
     watching = Watching(
-        store, lines, JobDetailsReader(store, billed=billed, drills=drills, plans=plans), templates
+        store,
+        lines,
+        JobDetailsReader(store, billed=billed, drills=drills, drills_convert=drills_convert),
+        templates,
     )
     jobs = JobPages(store, dispatcher, lines, watching)
     changing = (

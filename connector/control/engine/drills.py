@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
-from connector.cloud.provider import DrillRequest, Drills
+from connector.cloud.provider import DrillRequest, Drills, ImageRequest, Placement
 from connector.control.domain.entities import Drill, DrillState
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import Store
@@ -28,11 +29,17 @@ _NOT_CONVERTED: Final = (
 _GONE: Final = (JobStatus.DELETING, JobStatus.DELETED)
 
 
+#: How the image of a drill was made, and where the job's instance may run.
+DrillOrder = Callable[[Drill], tuple[ImageRequest, Placement]]
+
+
 class DrillMonitor:
     """Carries drills out. Only the active runner looks; `close` may be called by any thread."""
 
-    def __init__(self, store: Store, drills: Drills | None) -> None:
+    def __init__(self, store: Store, drills: Drills | None, order: DrillOrder) -> None:
+        """`order` answers how the image of a drill was made."""
         self._store = store
+        self._order = order
         self._drills = drills
         self._lock = threading.Lock()  # guards what follows
         self._current = ""  # id of the drill that runs here
@@ -95,6 +102,9 @@ class DrillMonitor:
                 raise TargetFailed("this target offers no drills", on=drill.image_name, remedy="see its page")
             details = self._details(drill)
             request = _request(drill, str(details.get("converted") or ""))
+            if drill.plan_only and not self._drills.converts:
+                image, placement = self._order(drill)
+                request = replace(request, image=image, placement=placement)
             outcome = self._drills.run(request, self._halt, lambda line: self._tell(drill, line))
         except Interrupted:
             asked = self._store.drills.get(drill.job_id, drill.id).stop or not self._closed

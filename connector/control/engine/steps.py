@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from connector.cloud.provider import (
@@ -22,6 +22,7 @@ from connector.cloud.provider import (
     ImageRequest,
     Instance,
     InstanceRequest,
+    Placement,
     Provider,
     TargetDisk,
 )
@@ -29,6 +30,7 @@ from connector.control.domain import definition, evidence_check, image_format
 from connector.control.domain.entities import (
     OUTLIVING,
     ApplianceStatus,
+    Drill,
     Job,
     JobImage,
     Json,
@@ -194,6 +196,18 @@ class Steps:
             capacities = [disk.capacity for disk in request.disks]
             self.target_instances.hand_over(job, run_id, self._store.sources.of(job), stored, capacities)
         self._store.jobs.advance(run_id, JobEvent.PROCESSED)
+
+    def drill_order(self, drill: Drill) -> tuple[ImageRequest, Placement]:
+        """How the image of a drill was made, with a certificate for an instance, and where the job's instance may run."""
+        images = self._store.resources.images(drill.job_id)
+        image = next((image for image in images if image.id == drill.image_id), None)
+        if image is None:
+            raise TargetFailed("its image was removed", on=drill.image_name, remedy="run the job again")
+        run, job = self._look(image.run_id)
+        request = self._image_request(job, run.id, image, self._proved(run, job))
+        converter = self.credential(job.id, CertificateRole.INSTANCE)
+        source = self._store.sources.of(job)
+        return replace(request, converter=converter), definition.placement(job.definition, job.region, source)
 
     def _proved(self, run: Run, job: Job) -> Manifest:
         """The evidence of the run's last reading. Without it there is no image."""

@@ -48,13 +48,8 @@ class DrillService:
                 on=job.name,
                 remedy="start an instance from the image in its cloud",
             )
-        if options.plan_only and not self._service.drills.plans:
-            raise BadInput(
-                "this target plans no conversion without doing it",
-                on=job.name,
-                remedy="set Conversion in the job: the image of each run then says what was changed in its copy",
-            )
-        if (options.network or options.new_macs) and not self._service.drills.plans:
+        has_choice = options.network or options.new_macs
+        if has_choice and not (options.plan_only or self._service.drills.converts):
             raise BadInput(
                 "this target converts nothing for a drill, so Network and NewMacs have no effect",
                 on=job.name,
