@@ -34,7 +34,7 @@ from connector.cloud import addresses, conversion_child, image_order, machine_fi
 from connector.cloud.drill_child import LocalDrills
 from connector.cloud.file_errors import translated
 from connector.cloud.local_targets import LocalTargets
-from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.cloud.provider import (
     INSTANCE_NAME,
     CloudResource,
@@ -420,20 +420,11 @@ def _description(
     request: ImageRequest, form: ImageFormat, details: Mapping[str, object]
 ) -> MachineDescription:
     """The machine of the image, with the files that the instance wrote."""
-    return MachineDescription(
-        name=request.name,
-        disks=tuple(
-            ImageDisk(str(row["file"]), form.driver, int(str(row["capacity"])))
-            for row in objects(details, "disks", request.name)
-        ),
-        firmware=request.firmware,
-        secure_boot=request.secure_boot,
-        guest_id=request.guest_id,
-        architecture=request.architecture,
-        cpus=request.cpus,
-        memory=request.memory,
-        cards=tuple(NetworkCard(mac, network) for mac, network in request.cards),
+    disks = tuple(
+        ImageDisk(str(row["file"]), form.driver, int(str(row["capacity"])))
+        for row in objects(details, "disks", request.name)
     )
+    return machine_files.described(request, request.name, disks)
 
 
 def _image(path: Path, details: Mapping[str, object] | None = None) -> StoredImage:

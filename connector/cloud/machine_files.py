@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as xml
 
+from connector.cloud.provider import ImageRequest
 from connector.errors import BadInput
 from connector.specification.image_formats import FORMATS
 
@@ -73,6 +74,21 @@ class MachineDescription:
             "disks": [{"file": d.file, "format": d.format, "capacity": d.capacity} for d in self.disks],
             "cards": [{"mac": card.mac, "network": card.network} for card in self.cards],
         }
+
+
+def described(request: ImageRequest, name: str, disks: tuple[ImageDisk, ...]) -> MachineDescription:
+    """The machine that this image with these disks was ordered for."""
+    return MachineDescription(
+        name=name,
+        disks=disks,
+        firmware=request.firmware,
+        secure_boot=request.secure_boot,
+        guest_id=request.guest_id,
+        architecture=request.architecture,
+        cpus=request.cpus,
+        memory=request.memory,
+        cards=tuple(NetworkCard(mac, network) for mac, network in request.cards),
+    )
 
 
 def files(machine: MachineDescription, directory: Path) -> dict[str, bytes]:

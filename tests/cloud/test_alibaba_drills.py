@@ -166,6 +166,24 @@ def test_a_drill_that_is_stopped_leaves_nothing(region: Callable[..., Cloud]) ->
         worker.join(60)
 
 
+def test_a_job_is_not_held_up_by_the_drill_of_another(region: Callable[..., Cloud]) -> None:
+    """Its deletion removes what its own drills have left, and waits for no other drill."""
+    cloud = region(SILENT)
+    image, halt, provider = image_of(cloud), threading.Event(), cloud.provider(boots=False, **SHORT)
+    offered = provider.drills
+    assert offered is not None
+    wanted = DrillRequest("d-1", image.location, "dhcp", token=TOKEN, job_id="j-1")
+    worker = threading.Thread(
+        target=lambda: swallow(lambda: offered.run(wanted, halt, lambda _line: None)), daemon=True
+    )
+    worker.start()
+    started(cloud)
+    provider.remove_drill("instance-j-2")
+    assert worker.is_alive()
+    halt.set()
+    worker.join(60)
+
+
 def test_one_that_fails_leaves_nothing(region: Callable[..., Cloud]) -> None:
     cloud = region()
     image = image_of(cloud)

@@ -366,8 +366,13 @@ def test_a_database_that_was_put_back_asks_the_cloud_once(
     for token in (f"{DRILL_PREFIX}{instance_token(job)}", f"{DRILL_PREFIX}{instance_token('j-unknown')}"):
         house.cloud.instances[token] = house.cloud.instances[instance_token(job)]
         house.cloud.requests[token] = house.cloud.requests[instance_token(job)]
+    planned = rehearsal.job("db")
+    token = f"{DRILL_PREFIX}conversion-{instance_token(planned)}"
+    house.cloud.instances[token] = house.cloud.instances[instance_token(planned)]
+    house.cloud.requests[token] = house.cloud.requests[instance_token(planned)]
     removal.look()
-    eventually(lambda: house.cloud.removed_drills == [instance_token(job)], "it is removed")
+    both = {instance_token(job), instance_token(planned)}
+    eventually(lambda: set(house.cloud.removed_drills) == both, "they are removed")
 
 
 def test_a_job_is_not_deleted_while_its_drill_has_something_in_the_cloud(

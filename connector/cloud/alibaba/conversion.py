@@ -13,13 +13,13 @@ from threading import Event
 from typing import Any, Final
 
 from connector.backoff import STEP, retrying
-from connector.cloud import conversion_lines
+from connector.cloud import conversion_lines, machine_files
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.instances import CloudInstances, own
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
-from connector.cloud.machine_files import ImageDisk, MachineDescription, NetworkCard
+from connector.cloud.machine_files import ImageDisk, MachineDescription
 from connector.cloud.provider import (
     DRILL_PREFIX,
     ImageRequest,
@@ -279,14 +279,5 @@ def _placement(architecture: str, beside: Json) -> Placement:
 
 
 def _machine(request: ImageRequest, image: StoredImage) -> MachineDescription:
-    return MachineDescription(
-        name=image.name,
-        disks=tuple(ImageDisk(str(disk.key), "raw", disk.capacity) for disk in request.disks),
-        firmware=request.firmware,
-        secure_boot=request.secure_boot,
-        guest_id=request.guest_id,
-        architecture=request.architecture,
-        cpus=request.cpus,
-        memory=request.memory,
-        cards=tuple(NetworkCard(mac, network) for mac, network in request.cards),
-    )
+    disks = tuple(ImageDisk(str(disk.key), "raw", disk.capacity) for disk in request.disks)
+    return machine_files.described(request, image.name, disks)

@@ -44,7 +44,8 @@ class CloudDrills:
         self._starts = starts
         self._conversions = conversions
         self._directory = directory
-        self._lock = threading.Lock()  # held by the drill or the removal under way
+        self._locks: dict[str, threading.Lock] = {}  # by job: held by its drill or removal under way
+        self._guard = threading.Lock()  # guards the dictionary of locks
 
     @property
     def converts(self) -> bool:
@@ -64,7 +65,7 @@ class CloudDrills:
             timeout=request.timeout,
             marker=re.compile(request.marker) if request.marker else None,
         )
-        with self._lock:
+        with self._exclusively(request.token):
             self._starts.remove(order.owner)  # of a drill that was killed
             try:
                 started = self._starts.run(order, halt, say)
@@ -80,7 +81,7 @@ class CloudDrills:
             raise NotFound("the image is not there any more", on=request.location, remedy="run the job again")
         owner = drill_token(request.token)
         say("reading copies of its disks on an instance")
-        with self._lock:
+        with self._exclusively(request.token):
             self._conversions.remove(owner)  # of a plan that was killed
             try:
                 wanted = replace(order, token=owner, conversion=request.network)
@@ -97,9 +98,13 @@ class CloudDrills:
         shutil.rmtree(self._home(image), ignore_errors=True)
 
     def remove(self, token: str) -> None:
-        """Remove what a drill of this job has left; a drill under way is waited for. Raises TargetFailed."""
-        with self._lock:
+        """Remove what a drill of this job has left; its drill under way is waited for. Raises TargetFailed."""
+        with self._exclusively(token):
             self._remove(token)
+
+    def _exclusively(self, token: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(token, threading.Lock())
 
     def _remove(self, token: str) -> None:
         self._starts.remove(drill_token(token))

@@ -14,7 +14,7 @@ from typing import Final
 from connector.cloud.provider import DRILL_PREFIX, Provider
 from connector.control.domain.entities import DrillState
 from connector.control.store import Store
-from connector.control.store.provider_ledger import instance_token
+from connector.control.store.provider_ledger import instance_token, job_of
 from connector.errors import ConnectorError, NotFound
 
 _LOG: Final = logging.getLogger(__name__)
@@ -64,13 +64,9 @@ class DrillRemoval:
         if self._has_listed:
             return []
         tokens = [instance.token for instance in self._provider.describe()]
-        prefix = f"{DRILL_PREFIX}{instance_token('')}"
         self._has_listed = True
-        return [
-            job
-            for token in tokens
-            if token.startswith(prefix) and self._is_known(job := token[len(prefix) :])
-        ]
+        jobs = [job_of(token) for token in tokens if token.startswith(DRILL_PREFIX)]  # of plans too
+        return [job for job in jobs if self._is_known(job)]
 
     def _is_known(self, job_id: str) -> bool:
         try:

@@ -17,7 +17,7 @@ def instance_token(job_id: str) -> str:
     return f"{_PREFIX}{job_id}"
 
 
-def _job(owner: str) -> str:
+def job_of(owner: str) -> str:
     """The job of an owner: of its instance, of a conversion or a drill of its image, or of its target instance."""
     return owner.rpartition(_PREFIX)[2].removeprefix(target_token(""))
 
@@ -29,19 +29,19 @@ class StoreLedger:
         self._resources = resources
 
     def intend(self, owner: str, kind: str, token: str) -> None:
-        self._resources.record(_job(owner), token, place="cloud", kind=kind)
+        self._resources.record(job_of(owner), token, place="cloud", kind=kind)
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
-        job_id = _job(owner)
+        job_id = job_of(owner)
         self._resources.record(job_id, token, place="cloud", kind=kind, reference=reference, made_again=True)
 
     def gone(self, owner: str, kind: str, token: str) -> None:
-        job_id = _job(owner)
+        job_id = job_of(owner)
         self._resources.record(job_id, token, place="cloud", kind=kind, removed=True)
 
     def entries(self, owner: str) -> Sequence[LedgerEntry]:
         return [
             LedgerEntry(resource.token, resource.kind, resource.reference, resource.removed, resource.created)
-            for resource in self._resources.of(_job(owner), "cloud")
+            for resource in self._resources.of(job_of(owner), "cloud")
             if resource.token.startswith(owner)
         ]
