@@ -141,6 +141,8 @@ def test_after_a_second_cutover_it_is_said_which_image_to_use(house: House) -> N
     newest = next(image for image in reversed(made.images) if not image["rolled_back"])
     newest["details"]["note"] = "a copy boots: login prompt after 31 s"  # what a conversion leaves there
     assert image_lines(made)[-1] == "j:   a copy boots: login prompt after 31 s"
+    newest["details"] |= {"location": "m-base", "converted": newest["id"]}  # of a cloud
+    assert image_lines(made)[-2] == f"j: use this image: {newest['id']}, converted from m-base"
     (view,) = SmcPlane(lambda: Desk(house)).jobs_by_id([job])
     (line,) = wave_report("w1", [view], [], {}, 0.0).lines
     assert (line.image, {line.rolled_back}) == (view.image, view.rolled_back_images)

@@ -27,6 +27,7 @@ class Pretended:
         self.boot: dict[str, Any] = dict(BOOT)
         self.contents: dict[str, bytes] = {}
         self.converts = True
+        self.conversion: dict[str, Any] | None = CONVERSION
         self.requests: list[DrillRequest] = []
 
     def run(self, request: DrillRequest, halt: Event, say: Callable[[str], None]) -> DrillOutcome:
@@ -38,7 +39,7 @@ class Pretended:
         if self.fails is not None:
             raise self.fails
         boot = None if request.plan_only else self.boot
-        report = {"conversion": CONVERSION, "refusal": "", "conversion_seconds": 12.5, "boot": boot}
+        report = {"conversion": self.conversion, "refusal": "", "conversion_seconds": 12.5, "boot": boot}
         return DrillOutcome(
             report, {} if request.plan_only else {n: _kept(c) for n, c in self.contents.items()}
         )

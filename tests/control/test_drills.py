@@ -21,7 +21,7 @@ from connector.control.store.provider_ledger import instance_token
 from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 from tests.cloud.test_drill_child import runs
 from tests.control.conftest import Plane, Robot, machine
-from tests.control.fake_conversion import SECRET
+from tests.control.fake_conversion import CONVERSION, SECRET
 from tests.control.house import House
 from tests.control.rehearsals import Rehearsal
 from tests.waiting import eventually
@@ -414,3 +414,31 @@ def test_a_plan_that_needs_an_instance_is_told_how_the_image_was_made(rehearsal:
     assert request.image.converter is not None
     assert [disk.key for disk in request.image.disks] == [2000, 2001]
     assert (request.network, request.token) == ("keep", instance_token(job))
+
+
+def test_what_a_drill_has_is_not_taken_for_gone_when_the_job_ends(rehearsal: Rehearsal) -> None:
+    """It has an owner of its own, and does not keep the ended job's instance from being forgotten."""
+    house, job = rehearsal.house, rehearsal.job()
+    token = leave(house, job)
+    house.service.cutover(job, last_sync=False, changes={})
+    house.run(job)
+    assert str(house.get(job).status) == "Finished"
+    (left,) = [row for row in house.store.resources.of(job, "cloud") if row.token == token]
+    assert not left.removed
+    assert house.store.resources.left_by_drills() == [job]
+    assert house.store.resources.left_in_cloud() == []
+
+
+def test_a_drill_of_a_converted_image_shows_what_its_conversion_changed(rehearsal: Rehearsal) -> None:
+    """A target that converts nothing for a drill starts the copy that the run has made."""
+    house, job = rehearsal.house, rehearsal.job()
+    image = house.store.resources.images(job)[0]
+    details = {"location": "m-base", "converted": "m-copy", "conversion": {"conversion": CONVERSION}}
+    house.store.resources.complete_image(image.run_id, details)
+    rehearsal.pretended.converts, rehearsal.pretended.conversion = False, None
+    rehearsal.ask(job)
+    report = rehearsal.done(job).report
+    assert report is not None
+    assert report["conversion"] == CONVERSION
+    request = rehearsal.pretended.requests[-1]
+    assert (request.location, request.converted) == ("m-base", "m-copy")

@@ -237,6 +237,10 @@ def test_a_target_that_fails_half_way_is_tried_again_and_the_disks_from_before_s
         ({"refusal": "the guest is encrypted"}, "was not converted (the guest is encrypted)"),
         ({"boot": {"boots": False, "outcome": "kernel panic"}}, "does not boot (kernel panic)"),
         ({"boot": {"boots": True, "outcome": "login prompt"}, "refusal": ""}, ""),
+        (
+            {"boot": {"boots": False, "known": False, "outcome": "no sign of life"}},
+            "",
+        ),  # a Windows in a cloud
     ],
 )
 def test_an_image_that_is_not_as_the_job_wants_goes_nowhere(
