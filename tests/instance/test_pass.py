@@ -182,7 +182,7 @@ def test_stop_leaves_no_thread_and_resumes(instance: Instance, disk: Path) -> No
     slow = StopAfter(FileSource(disk), 4 * MIB, stop.set)
     with pytest.raises(Interrupted):
         copy_disk(Delayed(slow, 0.05), instance.endpoint, order(disk), settings=SMALL, stop=stop)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
     assert same(disk, instance.disk("2000"))
 

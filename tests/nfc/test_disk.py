@@ -55,8 +55,15 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("nfc ")]
+    assert not [
+        thread.name for thread in threading.enumerate() if _is_reader(thread) and thread not in before
+    ]
+
+
+def _is_reader(thread: threading.Thread) -> bool:
+    return thread.name.startswith("nfc ")
 
 
 def refused(script: Script, **changes: object) -> NfcError:
@@ -439,10 +446,16 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_a_host_that_breaks_off_while_it_is_idle_is_seen_at_the_next_read() -> None:
+    before = set(threading.enumerate())
     with serving(Script(cut_at=OPENING)) as host, open_disk(spec(host)) as disk:
         for _ in range(2):
             with pytest.raises(SessionCut):
                 disk.read_into(0, bytearray(512))
         eventually(
-            lambda: not [t for t in threading.enumerate() if t.name.startswith("nfc ")], "the thread ended"
+            lambda: (
+                not [
+                    thread for thread in threading.enumerate() if _is_reader(thread) and thread not in before
+                ]
+            ),
+            "the thread ended",
         )

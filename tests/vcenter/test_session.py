@@ -143,7 +143,7 @@ def test_a_refused_renewal_is_not_tried_again(witness: Witness) -> None:
 
 
 def test_keep_alive_speaks_when_idle_and_leaves_no_thread(witness: Witness) -> None:
-    spoken = threading.Event()
+    spoken, before = threading.Event(), set(threading.enumerate())
     with Session(witness.settings(), keep_alive=0.1) as session:
         asked = session.attended
 
@@ -153,7 +153,7 @@ def test_keep_alive_speaks_when_idle_and_leaves_no_thread(witness: Witness) -> N
 
         session._stub._care = type("Listening", (), {"attended": staticmethod(listening)})()
         assert spoken.wait(PATIENCE)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("keep-alive")]
+    assert set(threading.enumerate()) <= before
 
 
 def test_logout_ends_the_session_at_the_server(witness: Witness) -> None:

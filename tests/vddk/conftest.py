@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vddk.estate import Estate, build
+from tests.vddk.estate import Estate, build, mapped_blocks
 from tests.vddk.oddity import Oddity
 from vddk.spec import Installation
 
@@ -37,18 +37,12 @@ def no_leaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     gc.collect()  # what an earlier test of this process left in cycles is not this one's
-    before, mapped = _open_files(), _mapped_blocks()
+    before, mapped = _open_files(), mapped_blocks()
     yield
     left = Counter(_open_files()) - Counter(before)  # what was open before may have been closed meanwhile
     assert not left
     assert list(scratch.iterdir()) == []
-    assert not Counter(_mapped_blocks()) - Counter(mapped)
-
-
-def _mapped_blocks() -> list[str]:
-    """The memory of workers that is mapped into this process, by address."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return [line.split()[0] for line in lines if "memfd:vddk" in line]
+    assert mapped_blocks() <= mapped
 
 
 def _open_files() -> list[str]:

@@ -57,18 +57,22 @@ static void *params[SLOTS], *connections[SLOTS], *handles[SLOTS];
 static void *kept; /* what the leak and free commands keep */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void log_line(const char *fmt, va_list ap)
+/* One line, whole: the library logs from threads of its own, also while it panics. */
+static void print_line(const char *prefix, const char *fmt, va_list ap)
 {
     char text[2000];
     vsnprintf(text, sizeof text, fmt, ap);
     pthread_mutex_lock(&log_lock);
-    fprintf(stderr, "log: %s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
+    fprintf(stderr, "%slog: %s%s", prefix, text, text[strlen(text) - 1] == '\n' ? "" : "\n");
     pthread_mutex_unlock(&log_lock);
+}
+static void log_line(const char *fmt, va_list ap)
+{
+    print_line("", fmt, ap);
 }
 static void panic_line(const char *fmt, va_list ap)
 {
-    fprintf(stderr, "panic ");
-    log_line(fmt, ap);
+    print_line("panic ", fmt, ap);
 }
 static void *slot(void **slots, const char *text)
 {
