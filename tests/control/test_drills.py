@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connector.cloud.provider import DRILL_PREFIX
-from connector.control.domain.entities import DrillState
+from connector.control.domain.drills import DrillState
 from connector.control.domain.jobs import JobStatus
 from connector.control.engine.drill_removal import PACE, DrillRemoval
 from connector.control.service.drills import DrillOptions
@@ -335,7 +335,8 @@ def test_a_removal_that_is_refused_is_said_at_its_job_and_holds_up_no_other(
 
     house.cloud.removing_drill = refuse_one
     removal.look()
-    eventually(lambda: house.store.resources.left_by_drills() == [first], "the other one is removed")
+    eventually(lambda: not removal.is_busy, "it has looked")
+    assert house.store.resources.left_by_drills() == [first]
     (left,) = [row for row in house.store.resources.of(first, "cloud") if row.token == tokens[0]]
     assert "could not be removed and goes on costing" in left.trouble
     for _ in range(3):
