@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from benchmarks import crowd
 from connector import child
 from connector.clients import signature
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.vault import Vault
 from connector.control.store import Store

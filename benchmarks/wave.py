@@ -18,7 +18,7 @@ from pathlib import Path
 from connector import child
 from connector.cli.main import main
 from connector.clients.agents import ControlClient, enrol
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.vault import Vault
 from connector.control.store import Store

@@ -251,12 +251,14 @@ def connect(
         second = TlsLayer(
             stream, "the second TLS layer", lambda what: stream.receive(RECEIVE, what), observer
         )
-        seen = _sha256(second.certificate)
-        if seen != named:
-            raise SecondLayerUntrusted(stream.host, "SHA-256", seen, named, "its authentication daemon")
+        fingerprint = _sha256(second.certificate)
+        if fingerprint != named:
+            raise SecondLayerUntrusted(
+                stream.host, "SHA-256", fingerprint, named, "its authentication daemon"
+            )
         version = _classic(stream.host, second)
         identity = HostIdentity(
-            _sha1(certificate), _sha256(certificate), seen, pin is not None or authority is not None
+            _sha1(certificate), _sha256(certificate), fingerprint, pin is not None or authority is not None
         )
         connection = Connection(stream.host, stream.socket, second, version, identity)
         unless_open.pop_all()

@@ -131,22 +131,22 @@ class Engine:
         self._waker.close()
 
     def _serve(self) -> None:
-        heard = time.monotonic()
+        last_heard = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             selector.register(self._connection.socket, selectors.EVENT_READ)
             while True:
                 if not self._conversation.waiting:
-                    heard = time.monotonic()
+                    last_heard = time.monotonic()
                 self._send_orders()
                 self._interest(selector)
-                ready = {key.fileobj for key, _ in selector.select(self._left(heard))}
+                ready = {key.fileobj for key, _ in selector.select(self._left(last_heard))}
                 if not ready:
-                    self._overdue(heard)
+                    self._overdue(last_heard)
                 if self._woken in ready:
                     self._drain_wakes()
                 if self._connection.socket in ready and self._connection.receive(self._conversation.decoder):
-                    heard = time.monotonic()
+                    last_heard = time.monotonic()
                 for ended in self._conversation.take():
                     self._deliver(ended)
 

@@ -104,8 +104,8 @@ class Listener:
         extra = bytes(self._extra)
         self._conversation.end(frame)
         self._conversation.take()
-        asked = self._asked[frame.operation]
-        self._told(HOST, Message(Form.FRAME, frame.payload, frame.kind, frame.operation, extra, asked))
+        requested = self._asked[frame.operation]
+        self._told(HOST, Message(Form.FRAME, frame.payload, frame.kind, frame.operation, extra, requested))
 
     def _told(self, speaker: Speaker, message: Message) -> None:
         self._sides[speaker].ended()
@@ -188,10 +188,8 @@ class Listener:
             raise SizeOutOfBounds(f"more than {MOST_WAITING} requests wait for an answer")
         if kind != aio.Kind.IO:
             return self._conversation.ask(-1, aio.parse_question(kind, payload, extra))
-        asked = aio.parse_read(payload)
-        if asked.length > LARGEST_READ:
-            raise SizeOutOfBounds(f"a read of {asked.length} bytes")
-        memory = memoryview(bytearray(asked.length))
-        return self._conversation.read(
-            1, asked.handle, asked.offset, memory, codec.announced(asked.compression)
-        )
+        read = aio.parse_read(payload)
+        if read.length > LARGEST_READ:
+            raise SizeOutOfBounds(f"a read of {read.length} bytes")
+        memory = memoryview(bytearray(read.length))
+        return self._conversation.read(1, read.handle, read.offset, memory, codec.announced(read.compression))

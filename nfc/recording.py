@@ -84,9 +84,9 @@ class Recording:
 
     def _cut(self, speaker: Speaker, why: str) -> None:
         self._over = True
-        heard = self._heard[speaker]
+        heard_bytes = self._heard[speaker]
         self.lines.append(
-            f"# cut here: among the first {heard} bytes of the {_NAMES[speaker]} is something that makes no sense ({why})"
+            f"# cut here: among the first {heard_bytes} bytes of the {_NAMES[speaker]} is something that makes no sense ({why})"
         )
 
     def _told(self, speaker: Speaker, message: Message) -> None:
@@ -135,6 +135,6 @@ def _line(raw: bytes) -> str:
 def _question(message: Message) -> str:
     name = aio.Kind(message.kind).name
     if message.kind == aio.Kind.IO:
-        asked = aio.parse_read(message.data)
-        return f"{name}: {asked.length} bytes at {asked.offset}, compression {asked.compression}"
+        read = aio.parse_read(message.data)
+        return f"{name}: {read.length} bytes at {read.offset}, compression {read.compression}"
     return f"{name} {message.extra.decode('ascii', 'replace')}" if message.kind == aio.Kind.DDB_GET else name

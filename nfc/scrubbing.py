@@ -91,8 +91,8 @@ class MessageScrubber:
         if message.form is Form.LINE:
             return message._replace(data=self._line(speaker, message.data))
         if message.form is Form.FRAME:
-            asked = speaker == CLIENT
-            data, extra = self._request(message) if asked else self._answer(message)
+            is_request = speaker == CLIENT
+            data, extra = self._request(message) if is_request else self._answer(message)
             return message._replace(data=data, extra=extra)
         if message.form is Form.NAMES and message.data == classic.NAME + classic.OPERATION:
             return message

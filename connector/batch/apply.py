@@ -184,7 +184,9 @@ class Apply:
                 self._pause(0.2)
         remedy = "apply again to go on from there, or delete the job: `connector job list --tag wave`"
         remaining = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
-        remaining += self._staying([step for step in changed if step not in [one for one, _ in trouble]])
+        remaining += self._staying(
+            [step for step in changed if step not in [failed for failed, _ in trouble]]
+        )
         return len(self._created) + len(changed) - len(remaining), remaining
 
     def _staying(self, steps: Sequence[Step]) -> Iterator[Problem]:

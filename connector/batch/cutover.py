@@ -109,7 +109,7 @@ class CutOver:
         self._sources = self._plane.sources()
         self._names = {source.id: source.name for source in self._sources}
         self._resolved = resolve(self._wave, self._sources)
-        self._group_of = {found.source.id: found.group for found in self._resolved.placements}
+        self._group_of = {placed.source.id: placed.group for placed in self._resolved.placements}
 
     def _without_job(self, jobs: Mapping[str, Sequence[JobView]]) -> dict[str, list[ResolvedMachine | str]]:
         job_of = {job.source: job for group in jobs.values() for job in group}
@@ -273,7 +273,7 @@ class CutOver:
         lacking: Sequence[ResolvedMachine | str],
     ) -> Conflict:
         mine = [job for jobs_of_group in jobs.values() for job in jobs_of_group]
-        placements = [found for found in lacking if isinstance(found, ResolvedMachine)]
+        placements = [machine for machine in lacking if isinstance(machine, ResolvedMachine)]
         return jobless.refusal(self._wave, group, lacking, finished_elsewhere(self._plane, placements, mine))
 
     def _stuck(self, job: JobView) -> Conflict:
@@ -401,12 +401,12 @@ class CutOver:
         """
         told_jobs: set[str] = set()
         silence = Silence(self._told, self._clock)
-        asked = False
+        has_asked = False
         while groups:
             try:
-                if not asked:
+                if not has_asked:
                     self._ask_each(groups, self._grouped())
-                    asked = True
+                    has_asked = True
                 failed = self._look(groups, told_jobs)
                 silence.heard()
                 if failed is not None:

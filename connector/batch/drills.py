@@ -84,11 +84,11 @@ def _one(
         view = plane.start_drill(drill.job, drill.network)
     except (BadInput, Conflict, Ineligible, NotFound) as refused:
         return DrillResult(drill.machine, drill.group, "", None, f"not tried: {refused}")
-    silence, said = Silence(lambda line: told(drill.machine, line)), ""
+    silence, last_text = Silence(lambda line: told(drill.machine, line)), ""
     while view.open:
-        if view.text != said:
-            said = view.text
-            told(drill.machine, said)
+        if view.text != last_text:
+            last_text = view.text
+            told(drill.machine, last_text)
         pause(PACE)
         try:
             view = _again(plane, view)

@@ -20,7 +20,7 @@ from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
 
 if TYPE_CHECKING:  # the store imports a database library, which no other command needs
-    from connector.control.domain.entities import AccessKey
+    from connector.control.domain.access import AccessKey
     from connector.control.store import Store
 
 PORT = 8443  # the port of `connector control run` if none is given
@@ -310,7 +310,7 @@ def create(
     """
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise BadInput("a name has 1 to 128 printable characters", on="--name")
-    from connector.control.domain.entities import Role
+    from connector.control.domain.access import Role
     from connector.control.state.access_keys import AccessKeys
     from connector.control.state.vault import Vault
 

@@ -132,11 +132,11 @@ def convert(
     """
     described = machine_image.read(image, firmware)
     guest = guest_image(described, network, new_macs, lists, virtio_win, first_boot)
-    made = conversion.convert(guest, described.machine, target)
-    _show(made, as_json)
+    outcome = conversion.convert(guest, described.machine, target)
+    _show(outcome, as_json)
     if not as_json:
         nothing = "nothing was written: the image can be used as it is"
-        click.echo(nothing if made.plan.is_empty else f"written to {target}")
+        click.echo(nothing if outcome.plan.is_empty else f"written to {target}")
 
 
 @click.command()
@@ -185,11 +185,13 @@ def container(
     """
     words = _words(command or "")
     described = machine_image.read(image)
-    made = containers.make(guest_image(described, "none", False), target, tag, words)
-    click.echo(json.dumps(made.to_json()) if as_json else visible(f"{target}: {made.digest}"))
+    made_image = containers.make(guest_image(described, "none", False), target, tag, words)
+    click.echo(json.dumps(made_image.to_json()) if as_json else visible(f"{target}: {made_image.digest}"))
     if not as_json:
-        click.echo(f"  runs {visible(shlex.join(made.command))}; ports {', '.join(made.ports) or 'none'}")
-        for note in made.notes:
+        click.echo(
+            f"  runs {visible(shlex.join(made_image.command))}; ports {', '.join(made_image.ports) or 'none'}"
+        )
+        for note in made_image.notes:
             click.echo(f"  note: {visible(note)}")
     if push:
         containers.push(target, tag, push, authfile)

@@ -94,10 +94,10 @@ def _lines(row: Json, report: Json) -> list[str]:
 
 def _ended(client: SmcClient, job: Json, row: Json) -> Json:
     """Wait, and say what it does whenever that changes."""
-    silence, said = Silence(_say), ""
+    silence, last_phase = Silence(_say), ""
     while True:
-        if (phase := _phase(row)) != said:
-            said = phase
+        if (phase := _phase(row)) != last_phase:
+            last_phase = phase
             _say(phase)
         if row["State"] not in drill_words.OPEN:
             return row

@@ -74,5 +74,5 @@ def visible_line(line: str) -> str:
 
 def report(row: Json) -> Json:
     """The report of a drill of the API; empty if there is none."""
-    found = json.loads(row.get("Report") or "{}")
-    return found if isinstance(found, dict) else {}
+    parsed = json.loads(row.get("Report") or "{}")
+    return parsed if isinstance(parsed, dict) else {}

@@ -33,7 +33,7 @@ def page(
         finalize=on_page,
     )
     templates.filters |= {"size": amounts.size, "plural": amounts.plural}
-    counts = Counter(found.severity for item in machines for found in findings.get(item.moref, ()))
+    counts = Counter(finding.severity for item in machines for finding in findings.get(item.moref, ()))
     ready = sum(1 for item in machines if not _grave(findings.get(item.moref, ())))
     return templates.get_template("check.html.j2").render(
         machines=machines,

@@ -41,7 +41,9 @@ def record_both(access: VCenterSettings, directory: Path, name: str, yes: bool) 
         tape = record.converse(access, scrubber, machine.moref)
         with held(vcenter, machine) as snapshot:
             disk = first_disk(snapshot, machine)
-            heard = nfc_recording.record(vcenter.disk_access(machine.moref, snapshot, disk), scrubber)
-    record.write(directory, {record.FILE: tape.text, nfc_recording.FILE: heard.text})
+            recording = nfc_recording.record(vcenter.disk_access(machine.moref, snapshot, disk), scrubber)
+    record.write(directory, {record.FILE: tape.text, nfc_recording.FILE: recording.text})
     answers = Recording(directory / record.FILE, len(tape.interactions), tape.machines)
-    return BothRecordings(answers, directory / nfc_recording.FILE, heard.connections, one_line(heard.trouble))
+    return BothRecordings(
+        answers, directory / nfc_recording.FILE, recording.connections, one_line(recording.trouble)
+    )

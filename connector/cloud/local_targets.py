@@ -236,15 +236,15 @@ def _is_written(disk: Path) -> bool:
     """Whether a program of QEMU has this disk open for writing, as every running virtual machine has."""
     try:
         with disk.open("rb") as file:
-            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK, 1, 0)
-            held = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+            query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK, 1, 0)
+            lock = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, query))
     except OSError as error:
         raise TargetFailed(
             f"a disk of the machine cannot be read ({error.strerror})",
             on=str(disk),
             remedy="mend the machine, or choose another one",
         ) from error
-    return bool(held[0] != fcntl.F_UNLCK)
+    return bool(lock[0] != fcntl.F_UNLCK)
 
 
 def _carry(path: Path, target: Path, *, shared: bool) -> None:

@@ -29,7 +29,8 @@ from connector.control.domain.clock import Clock
 from connector.control.engine.background import Background
 from connector.control.engine.drill_removal import DrillRemoval
 from connector.control.engine.drills import DrillMonitor
-from connector.control.engine.instances import Ask, InstanceContact, Tell, ask_instance, tell_instance
+from connector.control.engine.instance_contact import Ask, InstanceContact, Tell, ask_instance, tell_instance
+from connector.control.engine.job_instances import JobInstances
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.engine.runner import Runner
 from connector.control.engine.scheduler import Scheduler
@@ -104,10 +105,10 @@ def run(
         vault = Vault(options.state / "vault-key")
         restore_detector = RestoreDetector(store, vault, EpochMemory(options.state / FILE))
         meet = InstanceContact(store, restore_detector).meet if options.meets_instances else None
-        steps = Steps(store, provider, vault, meet, ask, tell)
+        steps = Steps(store, provider, JobInstances(store, provider, vault, meet, ask, tell))
         background = Background()
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
-        drill_monitor = DrillMonitor(store, provider.drills, steps.drill_order)
+        drill_monitor = DrillMonitor(store, provider.drills, steps.images.drill_order)
         stack.callback(drill_monitor.close)
         drill_removal = DrillRemoval(store, provider, store.ticks)
         target_monitor = TargetInstanceMonitor(store, steps.target_instances)

@@ -30,8 +30,8 @@ def main() -> None:
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
     try:
         child.report_ready(_answer(request))
-        if isinstance(asked := request.get("drill"), dict):
-            drill_child.serve(asked, child.report_ready)
+        if isinstance(drill_order := request.get("drill"), dict):
+            drill_child.serve(drill_order, child.report_ready)
         if isinstance(order := request.get("in_place"), dict):
             in_place.serve(order, child.report_ready)
     except ConnectorError as failed:

@@ -33,9 +33,9 @@ def last_sign(trace: bytes, mac: str) -> Sign | None:
     own = bytes.fromhex(mac.replace(":", ""))
     sign = None
     for packet in _packets(trace):
-        if packet[6:12] == own and (seen := _read(packet, own)) is not None:
+        if packet[6:12] == own and (sender := _read(packet, own)) is not None:
             sign = Sign(
-                seen.address or (sign.address if sign else ""), seen.host or (sign.host if sign else "")
+                sender.address or (sign.address if sign else ""), sender.host or (sign.host if sign else "")
             )
     return sign
 

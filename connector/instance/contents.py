@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.instance.device import DeviceTarget
-from connector.instance.digests import DigestTable, resize
+from connector.instance.digest_table import DigestTable, resize
 from connector.instance.window import TableChange, extent_of
 from connector.model import Extent
 from connector.transfer import digest

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from connector.errors import Conflict, TransferFailed
+from connector.instance.checked_table import CheckedTable
 from connector.instance.contents import DATA, TABLE, Contents, Rot, damage
 from connector.instance.journal import DamagedJournal, Journal, JournalReader
 from connector.instance.nodes import UNKNOWN, NodeArray
@@ -30,7 +31,6 @@ from connector.instance.records import (
     TargetRecord,
 )
 from connector.instance.state import ONWARD, DiskState, account
-from connector.instance.table import CheckedTable
 from connector.instance.window import Pending, extent_of
 from connector.kinds import RangeState
 from connector.model import Extent

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from connector.instance.digests import DigestTable
+from connector.instance.checked_table import resolved
+from connector.instance.digest_table import DigestTable
 from connector.instance.nodes import UNKNOWN
-from connector.instance.table import resolved
 from connector.model import Extent
 from connector.transfer import digest, tree
 from connector.transfer import extents as ranges

@@ -115,9 +115,9 @@ class Readers:
 
 def readers(settings: ReaderSettings) -> Readers:
     """Every reader that these settings allow. Raises BadInput when the preferred one is not among them."""
-    made = {name: _MAKERS[name](settings) for name in ORDER}
+    readers_by_name = {name: _MAKERS[name](settings) for name in ORDER}
     configured = Readers(
-        {name: reader for name, reader in made.items() if reader is not None}, settings.preferred
+        {name: reader for name, reader in readers_by_name.items() if reader is not None}, settings.preferred
     )
     configured.chosen()
     return configured

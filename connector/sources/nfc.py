@@ -152,7 +152,7 @@ def new_ticket(access: DiskAccess) -> Ticket:
     if access.routes is None:
         raise BadInput("its vCenter gives no tickets for NFC", on=access.path, remedy="use the reader vddk")
     try:
-        given = access.routes.nfc_ticket()
+        ticket = access.routes.nfc_ticket()
     except (SessionExpired, Unreachable):
         raise
     except (Conflict, VCenterFault) as refused:
@@ -162,7 +162,7 @@ def new_ticket(access: DiskAccess) -> Ticket:
             ) from refused
         raise
     with ERRORS.translated(access.path):
-        return Ticket(given.host, given.thumbprint, given.session_id, given.port, given.service)
+        return Ticket(ticket.host, ticket.thumbprint, ticket.session_id, ticket.port, ticket.service)
 
 
 def _require_snapshot(access: DiskAccess) -> None:

@@ -39,7 +39,7 @@ def record(access: DiskAccess, pseudonyms: Pseudonyms) -> NfcRecording:
 
     Raises what vCenter answers instead of a ticket, and ReaderFailed or its like when a host says nothing at all.
     """
-    heard: list[Recording] = []
+    recordings: list[Recording] = []
     for compression in KNOWN:
         ticket = new_ticket(access)
         buffer, buffers = _BUFFERS.get(compression, _SMALL_BUFFERS)
@@ -47,13 +47,13 @@ def record(access: DiskAccess, pseudonyms: Pseudonyms) -> NfcRecording:
             ticket, access.path, compression=compression, buffer=buffer, buffers=buffers, patience=PATIENCE
         )
         title = f"compression {compression}, {buffers} buffers of {buffer} bytes"
-        heard.append(Recording(pseudonyms, title))
-        if (failed := _heard(spec, heard[-1])) is None:
+        recordings.append(Recording(pseudonyms, title))
+        if (failed := _heard(spec, recordings[-1])) is None:
             continue
-        if all(recording.empty for recording in heard):
+        if all(recording.empty for recording in recordings):
             raise ERRORS.explain(failed, access.path) from failed
-        return NfcRecording(document(heard), len(heard), str(ERRORS.explain(failed, access.path)))
-    return NfcRecording(document(heard), len(heard))
+        return NfcRecording(document(recordings), len(recordings), str(ERRORS.explain(failed, access.path)))
+    return NfcRecording(document(recordings), len(recordings))
 
 
 def _heard(spec: DiskSpec, recording: Recording) -> NfcError | None:

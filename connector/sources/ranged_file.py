@@ -156,8 +156,8 @@ class RangedFile:
         if total != self.info.capacity:
             raise changed(f"the file has {total} bytes, and not {self.info.capacity}", self._path)
         if (first, last) != (start, start + length - 1):
-            asked = f"[{start}, {start + length})"
-            raise strange(f"asked for {asked}, the server answers [{first}, {last + 1})", self._path)
+            wanted = f"[{start}, {start + length})"
+            raise strange(f"asked for {wanted}, the server answers [{first}, {last + 1})", self._path)
         if answer.length is not None and answer.length != length:
             raise strange(f"the answer to a request for {length} bytes has {answer.length}", self._path)
         if (answer.headers.get("Content-Encoding") or "identity").lower() != "identity":

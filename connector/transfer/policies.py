@@ -39,8 +39,8 @@ class Retrying(Wrapper):
     """Repeats a read, or a question, after a retryable error, with growing pauses; each delivered block restores all tries.
 
     `reopen` replaces the source before each new try, because a dead worker cannot be read again. `failed` is called with
-    every error that is followed by a new try. After an error that no try helps against, `instead` says whether `reopen` will give
-    another kind of source, which then has all tries again. `halt` ends the pauses of a question with Interrupted.
+    every error that is followed by a new try. After an error that no try helps against, `other_source` says whether `reopen`
+    will give another kind of source, which then has all tries again. `halt` ends the pauses of a question with Interrupted.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Retrying(Wrapper):
         backoff: Backoff = TRANSFER,
         reopen: Callable[[], BlockSource] | None = None,
         failed: Callable[[ConnectorError], None] = lambda _: None,
-        instead: Callable[[ConnectorError], bool] = lambda _: False,
+        other_source: Callable[[ConnectorError], bool] = lambda _: False,
         halt: threading.Event | None = None,
     ) -> None:
         super().__init__(source)
         self._tries, self._backoff, self._reopen = tries, backoff, reopen
-        self._failed, self._instead, self._halt = failed, instead, halt
+        self._failed, self._other_source, self._halt = failed, other_source, halt
 
     def allocated(self, extent: Extent) -> list[Extent]:
         failures = 0
@@ -82,7 +82,7 @@ class Retrying(Wrapper):
         if isinstance(error, Interrupted):
             raise error
         if not error.retryable or failures >= self._tries:
-            if not self._instead(error):
+            if not self._other_source(error):
                 raise error
             failures = 0
         self._failed(error)

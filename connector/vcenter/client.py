@@ -152,8 +152,8 @@ class VCenter:
         """Pre-flight findings about a machine, the gravest first: by the rules of the survey, with its host, its datastores
         and networks as they are now. Of other machines nothing is known here: what needs them only ever warns.
         """
-        seen = self._steady(lambda: inventory.surroundings(self._session), machine.name)
-        return eligibility.check(machine, limits, CheckContext.of(seen, limits, self.now()))
+        surroundings = self._steady(lambda: inventory.surroundings(self._session), machine.name)
+        return eligibility.check(machine, limits, CheckContext.of(surroundings, limits, self.now()))
 
     def clear_leftovers(
         self, *, keep: Collection[str] = (), machine: str | None = None, limit: float = removal.PATIENCE

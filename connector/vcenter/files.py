@@ -126,15 +126,15 @@ def backing(session: Session, machine: str, snapshot: str | None, disk: MachineD
     demand(row, _DEVICES, machine)
     live = _device(row.get(_DEVICES), disk.key)
     frozen = _frozen(session, snapshot, disk.key) if snapshot else None
-    seen = disks([frozen])[0] if frozen is not None else None
+    frozen_disk = disks([frozen])[0] if frozen is not None else None
     return DiskBacking(
         kind=backing_kind(frozen.backing) if frozen is not None else "",
         files=tuple(_chain(frozen)),
         live=tuple(_chain(live)),
-        store=_kind_of_store(session, seen.store if seen else disk.store, disk.path),
+        store=_kind_of_store(session, frozen_disk.store if frozen_disk else disk.store, disk.path),
         snapshots=tuple(_tree(row.get("snapshot"))),
         work=_work(session, vm, machine),
-        encrypted=seen.encrypted if seen else False,
+        encrypted=frozen_disk.encrypted if frozen_disk else False,
     )
 
 

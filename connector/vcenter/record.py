@@ -77,8 +77,10 @@ class RecordedAnswer(io.BytesIO):
     @property
     def kept(self) -> dict[str, list[str]]:
         """The headers that a client reads, without the session's secret."""
-        told = self._headers.get("content-type", "text/xml").partition(";")[0].strip().lower()
-        headers = {"content-type": [told if told in _CONTENT_TYPES else "application/octet-stream"]}
+        content_type = self._headers.get("content-type", "text/xml").partition(";")[0].strip().lower()
+        headers = {
+            "content-type": [content_type if content_type in _CONTENT_TYPES else "application/octet-stream"]
+        }
         if "set-cookie" in self._headers:
             headers["set-cookie"] = [f"vmware_soap_session={SCRUBBED}; Path=/; HttpOnly; Secure"]
         return headers

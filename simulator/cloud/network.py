@@ -105,8 +105,8 @@ async def _forward(
         await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
     finally:
         forwarder.open -= both
-        for one in both:
-            one.close()
+        for stream in both:
+            stream.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -138,7 +138,9 @@ def _file(name: str, size: int | None, details: Any) -> Any:
 BROWSER = Kind(
     _B,
     {
-        "datastore": lambda view: [vim.Datastore(one) for one in _stores(view.center, view.target.subject)],
+        "datastore": lambda view: [
+            vim.Datastore(store) for store in _stores(view.center, view.target.subject)
+        ],
         "supportedType": lambda _view: [make(_B.FolderQuery), make(_B.VmDiskQuery), make(_B.VmConfigQuery)],
     },
     {"SearchDatastore_Task": _search, "SearchDatastoreSubFolders_Task": _search_below},

@@ -18,7 +18,7 @@ from connector.batch.resolve import resolve
 from connector.batch.smc_plane import SmcPlane
 from connector.clients.refusal import refused
 from connector.clients.smc import _flat
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.smc import api
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.operations import Caller

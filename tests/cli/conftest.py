@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from connector.cli.main import main
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state import identity
 from tests.smc.conftest import Cloud, cloud
 

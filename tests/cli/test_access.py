@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connector.clients.refusal import KINDS, kind_of, refused
 from connector.clients.smc import Access, SmcClient
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc.catalogue import CODES
 from connector.errors import EXIT_CODES, AuthenticationFailed, BadInput, ControlFailed
 from tests.cli.conftest import Connector, Ran, Speaker

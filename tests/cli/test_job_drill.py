@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.cli.conftest import Connector, process
 from tests.control.conftest import machine
 from tests.control.fake_conversion import SECRET

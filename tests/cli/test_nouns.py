@@ -10,7 +10,7 @@ import pytest
 
 from connector.cli.main import connector as root
 from connector.clients.agents import enrol
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.model import Finding, Severity
 from tests.cli.conftest import Connector
 from tests.control.conftest import machine

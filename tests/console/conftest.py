@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from connector.control.console import site
 from connector.control.console.templating import Templates
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.http import exchange
 from connector.control.smc import api as smc
 from connector.control.state.access_keys import AccessKeys

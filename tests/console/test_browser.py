@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.store import Store
 from tests.control.conftest import Plane, machine
 from tests.smc.conftest import Cloud

@@ -10,7 +10,7 @@ import pytest
 from connector.control.console import actions as actions
 from connector.control.console.bulk import MOST
 from connector.control.domain import jobs
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.domain.jobs import JobStatus
 from connector.model import PowerState
 from tests.console.conftest import Console

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.console.conftest import Console
 from tests.console.crowd import fill
 from tests.console.visitor import Visitor

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from starlette.routing import Route
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.console.conftest import Console
 
 #: For somebody who is not logged in.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from connector.control.console import actions
-from connector.control.domain.entities import DrillState, Role
+from connector.control.domain.access import Role
+from connector.control.domain.drills import DrillState
 from connector.errors import TargetFull
 from tests.console.conftest import Console
 from tests.console.reading import Element

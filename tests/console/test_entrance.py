@@ -16,7 +16,7 @@ from connector.control.console import sessions as authenticator
 from connector.control.console.middleware import guarded
 from connector.control.console.pages import ours
 from connector.control.console.sessions import LoginThrottle
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state import directory_key
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.vault import Vault

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.control.domain.entities import HandOverState, Role
+from connector.control.domain.access import Role
+from connector.control.domain.entities import HandOverState
 from connector.specification.former_disk_words import STATES, UNDER_WAY
 from tests.console.conftest import Console
 

@@ -8,7 +8,7 @@ import sqlite3
 from starlette.types import Message
 
 from connector.control.console.job_page import PIECE
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.names import visible
 from tests.console.conftest import Console
 from tests.console.test_pages import HOSTILE, UNSEEN

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.control.domain.entities import Outcome, Role
+from connector.control.domain.access import Role
+from connector.control.domain.entities import Outcome
 from tests.console.conftest import Console
 from tests.control.house import DAY, HOUR
 

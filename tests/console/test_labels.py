@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from connector.control.console.form_fields import LABELS, label, spoken
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc.catalogue import Denied
 from tests.console.conftest import Console
 from tests.console.everything import Everything

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from connector.control.console.live import Feed, Topic
 from connector.control.console.streams import sheet_address
 from connector.control.console.templating import Fragment
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.console.conftest import Console
 from tests.console.visitor import Visitor
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.control.console.new_job import asked
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc.catalogue import Denied
 from connector.control.store import JobFilter
 from tests.console.conftest import Console

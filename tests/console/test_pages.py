@@ -11,7 +11,7 @@ import pytest
 
 from connector.control.console import actions, lists
 from connector.control.domain import jobs
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.domain.jobs import JobState, JobStatus
 from connector.control.store import NewJob, Quotas
 from connector.names import visible

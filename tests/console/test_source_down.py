@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from connector.control.console.streams import sheet_address
-from connector.control.domain.entities import Outcome, Pass, Role
+from connector.control.domain.access import Role
+from connector.control.domain.entities import Outcome, Pass
 from connector.control.domain.jobs import JobEvent
 from connector.errors import TargetFailed
 from tests.console.conftest import Console

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import asdict
 from typing import Any
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.store import JobFilter, NewJob
 from connector.model import Finding, Severity
 from tests.console.conftest import Console

@@ -27,6 +27,7 @@ from connector.cloud.provider import (
 from connector.cloud.target_instance import TargetInstances
 from connector.control.domain.entities import Appliance, Job, Json, Outcome, Pass, PassState
 from connector.control.domain.jobs import JobStatus
+from connector.control.engine.job_instances import JobInstances
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.engine.scheduler import Scheduler
 from connector.control.engine.steps import Steps
@@ -206,9 +207,10 @@ class House:
     def begin(self) -> None:
         """A process starts on this database."""
         self.store = Store(self.url, self.clock, self.limits)
-        steps = Steps(
+        instances = JobInstances(
             self.store, self.cloud, Vault(self.folder / "key"), ask=self.cloud.ask, tell=self.cloud.tell
         )
+        steps = Steps(self.store, self.cloud, instances)
         self.steps = steps
         self.service = JobService(self.store, steps, grace=GRACE)
         self.watch = ApplianceMonitor(self.store, steps, grace=GRACE)

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from connector.cloud.provider import DrillOutcome, DrillRequest
-from connector.control.domain.entities import Drill
+from connector.control.domain.drills import Drill
 from connector.control.engine.drills import DrillMonitor
 from connector.control.service.drills import DrillOptions, DrillService
 from connector.errors import Interrupted
@@ -58,7 +58,7 @@ class Rehearsal:
     def __init__(self, house: House) -> None:
         self.house = house
         self.pretended = house.cloud.drills = Pretended()
-        self.monitor = DrillMonitor(house.store, house.cloud.drills, house.steps.drill_order)
+        self.monitor = DrillMonitor(house.store, house.cloud.drills, house.steps.images.drill_order)
         self.service = DrillService(house.service)
 
     def job(self, name: str = "web") -> str:

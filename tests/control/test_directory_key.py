@@ -16,7 +16,7 @@ from connector.cli.access import of_directory
 from connector.cli.control import control
 from connector.clients.smc import Access, Json, SmcClient
 from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state import directory_key
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.epoch import FILE

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connector.control.domain.entities import Outcome, Role, TokenStatus
+from connector.control.domain.access import Role, TokenStatus
+from connector.control.domain.entities import Outcome
 from connector.control.engine.stamp import DatabaseStamp
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.epoch import RestoreDetector, confirm
@@ -140,7 +141,7 @@ def test_while_it_is_held_nothing_is_begun_given_out_ended_or_let_in(context: Be
         lambda: house.service.stop(waiting),
         lambda: house.enrol("a2"),
         lambda: house.store.tokens.create("t", "", count=1, days=1),
-        lambda: house.steps.release(waiting, keep_disks=False, unless_running=True),
+        lambda: house.steps.instances.release(waiting, keep_disks=False, unless_running=True),
         lambda: house.planner.look() or house.store.epochs.must_not_be_held(),
     ]
     before = {job: (house.get(job).state, house.get(job).changed) for job in (waiting, expiring, running)}

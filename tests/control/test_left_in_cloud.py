@@ -73,7 +73,7 @@ def test_what_is_left_after_the_instance_is_gone_is_released_and_a_new_start_is_
     house.later(TIDYING)
     assert "Forbidden.RAM" in house.get(job).waiting
     assert [r.kind for r in house.store.resources.of(job, "cloud") if r.trouble] == ["disk"]
-    assert not house.steps.was_created(job)
+    assert not house.steps.instances.was_created(job)
     house.cloud.stuck = None
     house.later(TIDYING)
     assert all(r.removed for r in house.store.resources.of(job, "cloud") if r.kind != "image")
@@ -85,7 +85,7 @@ def test_a_job_that_went_on_keeps_its_disks_from_a_release_that_comes_late(house
     house.service.start(job)
     house.run(job)
     assert house.status(job) == "Waiting"
-    house.steps.release(job, keep_disks=False, unless_running=True)
+    house.steps.instances.release(job, keep_disks=False, unless_running=True)
     assert instance_token(job) in house.cloud.instances
     assert not [r for r in house.store.resources.of(job, "cloud") if r.kind == "disk" and r.removed]
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from connector.control.domain.entities import Outcome, PassState
-from connector.control.store import NewJob, Store, jobs, pass_rows, runs
+from connector.control.store import NewJob, Store, job_rows, pass_rows, runs
 from connector.control.store.database import LOCK_ORDER, TransactionUndone
 from connector.errors import Conflict, ConnectorError
 from tests.control import fresh
@@ -150,16 +150,16 @@ def test_two_that_wait_for_each_other_are_told_to_repeat_and_not_that_the_databa
 
     def second() -> None:
         with store._database.write() as connection:
-            jobs.locked(connection, ids[1])
-            jobs.locked(connection, ids[0])
+            job_rows.locked(connection, ids[1])
+            job_rows.locked(connection, ids[0])
 
     results: list[Any] = []
     try:
         with store._database.write() as connection:
-            jobs.locked(connection, ids[0])
+            job_rows.locked(connection, ids[0])
             thread, results = _in_background(second)
             eventually(lambda: _waits_for_a_lock(store), "the second one waits for the first")
-            jobs.locked(connection, ids[1])
+            job_rows.locked(connection, ids[1])
     except TransactionUndone as undone:
         results.append(undone)
     thread.join(PATIENCE)

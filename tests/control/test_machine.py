@@ -167,7 +167,7 @@ class Life(RuleBasedStateMachine):
                 self.house.finish(pass_id, self.members[who], outcome, None, {})
             except ControlFailed as silent:  # what it read cannot be confirmed: it says so again
                 assert silent.retryable
-                assert self.house.steps.find(found.job_id) is None
+                assert self.house.steps.instances.find(found.job_id) is None
                 self.held[pass_id] = who, found
 
     @rule(who=st.integers(0, 1))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from connector.control.domain.entities import Outcome, Role, TagKind, Task
+from connector.control.domain.access import Role
+from connector.control.domain.entities import Outcome, TagKind, Task
 from connector.control.store import JobFilter, Quotas, SourceFilter, Store
 from connector.control.store.database import Database
 from connector.control.store.sources import GONE, GONE_CODE, OFFLINE, OFFLINE_CODE

@@ -10,7 +10,8 @@ from connector.appliance.cleanup.register import read_interrupted
 from connector.cli.report import downtime
 from connector.control.domain.allowed_events import allowed
 from connector.control.domain.downtime import SHUTDOWN, predicted
-from connector.control.domain.entities import Drill, DrillState, Job, JobImage, Json, Outcome, Pass, Task
+from connector.control.domain.drills import Drill, DrillState
+from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass, Task
 from connector.control.domain.jobs import JobEvent
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.http import views

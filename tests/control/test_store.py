@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.control.domain.entities import Outcome, PassState
 from connector.control.domain.jobs import JobEvent, JobStatus
-from connector.control.store import NewJob, Store, jobs, tables
+from connector.control.store import NewJob, Store, job_rows, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.pass_ends import ATTEMPTS
@@ -214,7 +214,7 @@ def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str
     job = store.jobs.create(NewJob(_source(store), "j")).id
     done = threading.Event()
     with store._database.write() as connection:
-        jobs.locked(connection, job)
+        job_rows.locked(connection, job)
         writer = threading.Thread(target=lambda: (store.jobs.note(job, "test", "beside it"), done.set()))
         writer.start()
         finished = done.wait(PATIENCE)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from connector.control.domain.entities import Outcome, Pass, Task, TokenStatus
+from connector.control.domain.access import TokenStatus
+from connector.control.domain.entities import Outcome, Pass, Task
 from connector.control.domain.jobs import JobEvent
 from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
 from connector.control.store import NewJob, Quotas

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.control.domain.entities import AccessKey, ApplianceStatus, Role
+from connector.control.domain.access import AccessKey, Role
+from connector.control.domain.entities import ApplianceStatus
 from connector.control.smc import api
 from connector.control.smc.dispatcher import Caller
 from tests.control.house import VCENTER, House

@@ -16,7 +16,7 @@ import pytest
 
 from connector import child
 from connector.batch import quantities
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.vault import Vault
 from connector.control.store import Store

@@ -18,7 +18,7 @@ from aliyunsdkcore.client import AcsClient
 from darabonba.runtime import RuntimeOptions
 
 from connector.clients import signature
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state.access_keys import AccessKeys
 from connector.control.state.vault import Vault
 from connector.control.store import Store

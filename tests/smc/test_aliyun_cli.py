@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.waiting import PATIENCE, eventually

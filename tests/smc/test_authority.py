@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.clients.agents import Membership
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.errors import AuthenticationFailed, Conflict, ControlFailed, NotPermitted
 from tests.control.conftest import machine
 from tests.control.honest import new_signer

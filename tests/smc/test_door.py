@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from Tea.exceptions import TeaException
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc import enrolment, sources, tables, tags, workgroups
 from connector.control.smc import tables as job_tables
 from connector.control.smc.authenticator import Recent

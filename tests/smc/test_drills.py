@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.errors import BadInput
 from tests.control.conftest import machine
 from tests.control.fake_conversion import SECRET

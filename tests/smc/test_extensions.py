@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc.operations import Field
 from connector.errors import ReaderFailed
 from connector.model import Finding, Severity

@@ -11,7 +11,7 @@ from alibabacloud_smc20190601 import client as sdk
 from alibabacloud_smc20190601 import models
 from alibabacloud_tea_openapi.utils import Utils
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc import api
 from connector.control.smc.parameters import TOLERATED
 from tests.control.conftest import machine

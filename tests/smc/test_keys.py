@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connector.cli.control import ROLES
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.store import Store
 from tests.smc.conftest import Cloud
 from tests.waiting import PATIENCE

@@ -13,7 +13,8 @@ import pytest
 from connector.clients import signature
 from connector.clients.refusal import kind_of
 from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
-from connector.control.domain.entities import AccessKey, AccessToken, Drill, Role
+from connector.control.domain.access import AccessKey, AccessToken, Role
+from connector.control.domain.drills import Drill
 from connector.control.domain.refusals import UnknownObject
 from connector.control.smc import api
 from connector.control.smc.authenticator import Authenticator

@@ -10,7 +10,7 @@ import pytest
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.request import CommonRequest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
 from tests.waiting import eventually

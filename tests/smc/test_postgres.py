@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alibabacloud_smc20190601.client import Client
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.control import postgres
 from tests.control.conftest import Plane
 from tests.smc.conftest import Cloud

@@ -10,7 +10,7 @@ from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
 
 from connector.appliance.passes.order import order_from_json
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.model import Replication
 from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh

@@ -14,7 +14,7 @@ from Tea.exceptions import TeaException
 
 from connector.cloud import machine_files
 from connector.cloud.machine_files import ImageDisk, MachineDescription
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.smc import shapes
 from connector.model import Finding, Severity
 from tests.control.conftest import Plane, machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.smc.conftest import Cloud
 from tests.smc.test_fields import OPERATIONS
 

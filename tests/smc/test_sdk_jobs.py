@@ -12,7 +12,7 @@ from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.waiting import eventually

@@ -12,7 +12,7 @@ from Tea.exceptions import TeaException
 
 from connector.clients.agents import enrol
 from connector.clients.heartbeat import HEARTBEAT
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.errors import AuthenticationFailed, Conflict
 from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh

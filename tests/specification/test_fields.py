@@ -19,7 +19,7 @@ from connector.cli.job_parameters import OF_MIGRATIONS
 from connector.cli.main import connector as root
 from connector.cli.migration import MigrationRequest
 from connector.control.domain import jobs as machine
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.domain.refusals import OutOfRange, StateRefusal
 from connector.control.store import JobFilter, NewJob
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField

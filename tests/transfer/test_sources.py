@@ -219,12 +219,15 @@ def test_a_question_for_what_is_in_use_goes_to_another_source_when_no_try_helps(
     errors = [ReaderFailed("gone")]
     asked = list[str]()
 
-    def instead(error: ConnectorError) -> bool:
+    def other_source(error: ConnectorError) -> bool:
         asked.append(error.what)
         return len(asked) == 1
 
     wrapped = Retrying(
-        Cut(disk, errors), backoff=Backoff(0.001, 0.001), reopen=lambda: Cut(disk, errors), instead=instead
+        Cut(disk, errors),
+        backoff=Backoff(0.001, 0.001),
+        reopen=lambda: Cut(disk, errors),
+        other_source=other_source,
     )
     assert wrapped.allocated(Extent(0, SIZE)) and asked == ["gone"]
     errors.append(ReaderFailed("gone as well"))

@@ -99,13 +99,13 @@ def instance_address(text: str) -> tuple[str, int | None]:
     try:
         return str(ip_address(text)), None
     except ValueError:
-        found = _INSTANCE.fullmatch(text)
-    port = int(found["port"]) if found and found["port"] else None
-    if found is None or (port is not None and not 0 < port < 1 << 16):
+        match = _INSTANCE.fullmatch(text)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or (port is not None and not 0 < port < 1 << 16):
         raise BadInput(
             "this is no address of an instance", on=text, remedy="write HOST, HOST:PORT or [IPV6]:PORT"
         )
-    return found["six"] or found["name"], port
+    return match["six"] or match["name"], port
 
 
 def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
@@ -170,8 +170,8 @@ def _host(host: HostPort, ports: Ports, pins: NfcSettings | None, use: HostUse) 
     kind = FactKind.HOST if host.machines else FactKind.IDLE_HOST
     name = resolved(kind, host.name)
     if name.trouble:
-        told = f"{name.trouble}{_goes_on(use.without_host)}; {_affected(host.machines)}"
-        yield replace(name, trouble=told)
+        trouble = f"{name.trouble}{_goes_on(use.without_host)}; {_affected(host.machines)}"
+        yield replace(name, trouble=trouble)
         return
     yield name
     if use.port:

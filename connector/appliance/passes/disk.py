@@ -206,7 +206,13 @@ class DiskCopy:
         guard = self._guard
         opening = self._open
         with closing(
-            Retrying(opening(), reopen=opening, failed=guard.failed, instead=opening.instead, halt=self._stop)
+            Retrying(
+                opening(),
+                reopen=opening,
+                failed=guard.failed,
+                other_source=opening.next_reader,
+                halt=self._stop,
+            )
         ) as source:
             first(source)
             changes = decision.changes

@@ -165,8 +165,8 @@ class MachinePass:
 
     def _age(self, machine: Machine, snapshot: Snapshot) -> float:
         """Seconds since an adopted snapshot was taken; the clock of vCenter has stamped it, and is asked what time it is."""
-        taken = next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None)
-        return self._vcenter.now() - taken if taken else 0.0
+        created = next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None)
+        return self._vcenter.now() - created if created else 0.0
 
     def _reading(self, machine: Machine) -> str:
         """The id of the reading to continue: the newest of this pass whose snapshot still exists, else a new one.

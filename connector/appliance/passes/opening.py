@@ -92,7 +92,7 @@ class Opening:
                     failures += 1
                     over = failures >= TRIES
                 if over or not failed.retryable or isinstance(failed, Interrupted):
-                    if not self.instead(failed):
+                    if not self.next_reader(failed):
                         raise
                     failures, openings, waits_since = 0, 0, None
                     continue
@@ -100,7 +100,7 @@ class Opening:
             if self._stop.wait(OPENING.pause(openings)):
                 raise Interrupted("stopped on request", on=self._order.name)
 
-    def instead(self, failed: ConnectorError) -> bool:
+    def next_reader(self, failed: ConnectorError) -> bool:
         """Whether the next opening uses another reader because this one failed for good."""
         host_will_serve = is_overloaded(failed) or is_unplaced(failed)
         no_help = host_will_serve or is_source_changed(failed)

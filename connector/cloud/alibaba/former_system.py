@@ -116,8 +116,8 @@ class FormerSystem:
             "SnapshotName": f"connector-former-{self._calls.instance}"[:128],
             "Tag": tags.written(about | self._calls.settings.tags),
         }
-        made = self._calls.created("CreateSnapshot", parameters, attempt.token, self.snapshot)
-        snapshot = str(made["SnapshotId"])
+        created = self._calls.created("CreateSnapshot", parameters, attempt.token, self.snapshot)
+        snapshot = str(created["SnapshotId"])
 
         whole = self._settled(
             lambda: next(self._calls.lists.snapshots(SnapshotIds=f'["{snapshot}"]'), None), "progressing"
@@ -189,11 +189,11 @@ class FormerSystem:
             row = self._calls.created("CreateImage", parameters, attempt.token, look)
         image = str(row["ImageId"])
 
-        made = self._settled(
+        listed = self._settled(
             lambda: next(self._calls.lists.images(ImageId=image, Status=_ANY), None), "Creating", "Waiting"
         )
-        if made is None or made.get("Status") != "Available":
-            if made is not None:
+        if listed is None or listed.get("Status") != "Available":
+            if listed is not None:
                 self._calls.delete("DeleteImage", self._calls.given(ImageId=image, Force=True))
             self._calls.ledger.gone(attempt)
             raise TargetFailed(
@@ -220,10 +220,10 @@ class FormerSystem:
 
     def _let_appear(self) -> None:
         """Wait until a snapshot that was asked for a moment ago is visible: what is not seen is not removed."""
-        asked = [row for row in self._calls.ledger.remaining(FORMER_DISK) if row.name == "former/system"]
+        recorded = [row for row in self._calls.ledger.remaining(FORMER_DISK) if row.name == "former/system"]
         age = max(0.0, time.time() - self._calls.ledger.youngest())
         deadline = time.monotonic() + self._calls.settings.consistency - age
-        while any(row.reference is None for row in asked) and self.snapshot() is None:
+        while any(row.reference is None for row in recorded) and self.snapshot() is None:
             if time.monotonic() > deadline:
                 return
             self._calls.api.pause()

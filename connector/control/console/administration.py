@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.control.console.lists import Paging, Search, SearchItem, wanted_page
 from connector.control.console.pages import Banner, Form, Page, PageRequest, Redirect, View, link
-from connector.control.domain.entities import AuditEntry
+from connector.control.domain.access import AuditEntry
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.store import Store
 

@@ -11,15 +11,8 @@ from typing import Final
 from connector.control.console import figures
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.pages import Download, PageRequest, View
-from connector.control.domain.entities import (
-    Drill,
-    HandOver,
-    JobImage,
-    LogEntry,
-    Run,
-    Source,
-    TrackedResource,
-)
+from connector.control.domain.drills import Drill
+from connector.control.domain.entities import HandOver, JobImage, LogEntry, Run, Source, TrackedResource
 from connector.control.store import Store
 from connector.errors import ConnectorError
 from connector.names import visible

@@ -13,8 +13,9 @@ from connector.control.console.new_job import TRANSFER, transfer
 from connector.control.console.pages import Form, Page, PageRequest, Redirect, View, link
 from connector.control.console.watching import Watching
 from connector.control.domain import jobs as machine
+from connector.control.domain.access import Role
 from connector.control.domain.definition import PARAMETER
-from connector.control.domain.entities import Job, Role, TagKind
+from connector.control.domain.entities import Job, TagKind
 from connector.control.domain.jobs import JobStatus
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher

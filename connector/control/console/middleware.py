@@ -32,7 +32,7 @@ from connector.control.console.pages import (
 )
 from connector.control.console.sessions import SessionAuthenticator, SessionUser
 from connector.control.console.templating import Fragment, Templates, with_headers
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.signature_claim import pairs
 from connector.control.state.access_keys import includes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from connector.control.domain.entities import AccessKey, ConsoleSession
+from connector.control.domain.access import AccessKey, ConsoleSession
 from connector.control.smc.operations import Caller
 
 ROOT: Final = "/console"

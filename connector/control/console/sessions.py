@@ -17,7 +17,7 @@ from typing import Final
 from starlette.responses import Response
 
 from connector.backoff import LOGIN
-from connector.control.domain.entities import AccessKey, ConsoleSession
+from connector.control.domain.access import AccessKey, ConsoleSession
 from connector.control.domain.key_use import KeyRefusal, refusal
 from connector.control.state.access_keys import AccessKeys
 from connector.control.store import Store

@@ -15,7 +15,7 @@ from connector.control.console.pages import ROOT, link
 from connector.control.console.sessions import SessionAuthenticator
 from connector.control.console.templating import with_headers
 from connector.control.console.watching import COUNTS, LINE, SHEET
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.state.access_keys import includes
 from connector.errors import ConnectorError
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from connector.control.domain.entities import Drill, Job, JobImage, Json, Outcome, Pass
+from connector.control.domain.drills import Drill
+from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass
 from connector.control.domain.jobs import ROLLING_BACK, JobStatus
 from connector.kinds import PassKind
 

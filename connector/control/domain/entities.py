@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -356,53 +356,6 @@ class HandOver:
     trouble: str = ""
 
 
-class DrillState(StrEnum):
-    """How far a drill is. `DONE`: it has a report, whether or not the machine boots."""
-
-    WAITING = "Waiting"
-    RUNNING = "Running"
-    DONE = "Done"
-    FAILED = "Failed"
-    STOPPED = "Stopped"
-    INTERRUPTED = "Interrupted"
-
-    @property
-    def is_open(self) -> bool:
-        return self in (DrillState.WAITING, DrillState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """A drill of one image, or only the plan of its conversion. `asked_by`: the access key. `phase`: its newest line.
-
-    `timeout`, `marker`, `network`, `new_macs`, `report` and `kept`: as in `DrillRequest` and `DrillOutcome`. `boots`: None
-    unless a copy was started.
-    """
-
-    id: str
-    job_id: str
-    image_id: str
-    image_name: str
-    location: str
-    run_number: int
-    plan_only: bool
-    network: str
-    new_macs: bool
-    timeout: float
-    marker: str
-    asked: float
-    asked_by: str
-    state: DrillState = DrillState.WAITING
-    stop: bool = False
-    started: float | None = None
-    ended: float | None = None
-    phase: str = ""
-    boots: bool | None = None
-    report: Json | None = None
-    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    error: Json | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     id: int
@@ -449,81 +402,3 @@ class Workgroup:
     sources: tuple[str, ...]
     failed: tuple[str, ...]
     unrelated: tuple[str, ...]
-
-
-class TokenStatus(StrEnum):
-    ACTIVE = "activated"
-    DISABLED = "unactivated"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """An activation code; only its digest is kept. It may bring in `count` sources and has brought in `registered`.
-
-    It is valid for one `vcenter` and one tenant. An appliance waits for approval if its code names no vCenter. The first
-    appliance of a vCenter waits for approval too, unless the code `joins`.
-    """
-
-    id: str
-    name: str
-    description: str
-    count: int
-    registered: int
-    days: int
-    created: float
-    status: TokenStatus
-    approved: bool = True
-    vcenter: str = ""
-    workgroup_id: str | None = None
-    joins: bool = False
-
-
-class Role(StrEnum):
-    """What the holder of an access key may do: only look; also run jobs; also manage activation codes and appliances."""
-
-    READER = "read-only"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKey:
-    """An access key. `sealed` is the secret, sealed by the vault: a digest could not check signatures.
-
-    `workgroups`: ids of the only workgroups that its holder sees; None: everything. It is refused from `until` on.
-    `of_directory`: it is the owner's key of the state directory, and has no row.
-    """
-
-    id: str
-    sealed: str = field(repr=False)
-    role: Role
-    name: str
-    created: float
-    disabled: bool
-    approved: bool = True  # False after a restore brought it back, until somebody approves it
-    workgroups: tuple[str, ...] | None = None
-    until: float | None = None
-    of_directory: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ConsoleSession:
-    """A person's login in the console. `id` is the digest of the cookie; `origin` is the address at login."""
-
-    id: str
-    key_id: str
-    origin: str
-    created: float
-    seen: float
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    id: int
-    at: float
-    who: str
-    origin: str
-    action: str
-    subject: str
-    details: Json

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from connector.control.domain.entities import AccessKey
+from connector.control.domain.access import AccessKey
 
 _MAKE: Final = "connector control key create --state DIR"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from connector.cloud.provider import DRILL_PREFIX, Provider
-from connector.control.domain.entities import DrillState
+from connector.control.domain.drills import DrillState
 from connector.control.store import Store
 from connector.control.store.provider_ledger import instance_token, job_of
 from connector.errors import ConnectorError, NotFound

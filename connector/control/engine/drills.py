@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connector.cloud.provider import DrillRequest, Drills, ImageRequest, Placement
-from connector.control.domain.entities import Drill, DrillState
+from connector.control.domain.drills import Drill, DrillState
 from connector.control.domain.jobs import JobStatus
 from connector.control.store import Store
 from connector.control.store.database import new_id
@@ -107,9 +107,9 @@ class DrillMonitor:
                 request = replace(request, image=image, placement=placement)
             outcome = self._drills.run(request, self._halt, lambda line: self._tell(drill, line))
         except Interrupted:
-            asked = self._store.drills.get(drill.job_id, drill.id).stop or not self._closed
-            state = DrillState.STOPPED if asked else DrillState.INTERRUPTED
-            end(drill.id, state, error=None if asked else _interrupted(drill).to_json())
+            was_stopped = self._store.drills.get(drill.job_id, drill.id).stop or not self._closed
+            state = DrillState.STOPPED if was_stopped else DrillState.INTERRUPTED
+            end(drill.id, state, error=None if was_stopped else _interrupted(drill).to_json())
         except ConnectorError as failed:
             end(drill.id, DrillState.FAILED, error=failed.to_json())
         except Exception:  # noqa: BLE001 - outermost handler of a thread

@@ -37,7 +37,7 @@ class InstanceMonitor:
         runs = [run for run in self._store.runs.open() if self._is_reading(run)]
         if not runs:
             return
-        instances = self._steps.instances()
+        instances = self._steps.instances.all()
         for run in runs:
             self._attend(run, instances)
 
@@ -47,7 +47,7 @@ class InstanceMonitor:
         if not self._is_reading(run):
             return False
         try:
-            instance = self._steps.find(run.job_id)
+            instance = self._steps.instances.find(run.job_id)
         except ConnectorError:
             return False
         if instance is None:
@@ -61,9 +61,9 @@ class InstanceMonitor:
 
     def _attend(self, run: Run, instances: Mapping[str, Instance]) -> None:
         """Look at one instance. The provider's list may lag behind, so a missing instance is looked up by itself."""
-        instance = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
+        instance = instances.get(instance_token(run.job_id)) or self._steps.instances.find(run.job_id)
         if instance is None:
-            if self._steps.was_created(run.job_id):
+            if self._steps.instances.was_created(run.job_id):
                 self._store.pass_ends.fail(run.id, InstanceReleased(on=run.job_id).to_json())
         elif instance.health is Health.RUNNING:
             self._follow(run, instance)
@@ -74,14 +74,14 @@ class InstanceMonitor:
     def _tell_revoked(self, run: Run, instance: Instance) -> None:
         """Tell the instance which appliances are revoked; a failure is repeated at the next look."""
         try:
-            self._steps.tell_revoked(run.job_id, instance)
+            self._steps.instances.tell_revoked(run.job_id, instance)
         except ConnectorError as failed:
             _LOG.warning("%s", failed)
 
     def _revive(self, run: Run) -> None:
         """Start the instance again. If that is impossible, the pass fails and says why."""
         try:
-            instance = self._steps.ensure(run.job_id, (SYNCING,))
+            instance = self._steps.instances.ensure(run.job_id, (SYNCING,))
         except TargetFailed as failed:
             if failed.retryable:
                 raise

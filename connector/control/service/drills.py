@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.cloud.provider import DRILL_FILES
-from connector.control.domain.entities import Drill, Job, JobImage
+from connector.control.domain.drills import Drill
+from connector.control.domain.entities import Job, JobImage
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.engine.drills import new_drill_id

@@ -272,7 +272,7 @@ class JobService:
             job = self.store.jobs.get(attempt.job_id)
             disk_keys = attempt.wanted or self._wanted(job)
             wrong = evidence_check.complete(parsed, disk_keys, may_lack=job.accept_removed_disks)
-            wrong = wrong or evidence_check.confirmed(parsed, self._steps.shown(attempt.job_id))
+            wrong = wrong or evidence_check.confirmed(parsed, self._steps.instances.shown(attempt.job_id))
         if not wrong:
             return
         refused = ControlFailed(
@@ -313,7 +313,7 @@ class JobService:
 
     def credential(self, job_id: str, appliance: Appliance) -> Credential:
         """The appliance's certificate for one job. It names the appliance's id, by which it can be revoked."""
-        return self._steps.credential(job_id, CertificateRole.APPLIANCE, appliance.id)
+        return self._steps.instances.credential(job_id, CertificateRole.APPLIANCE, appliance.id)
 
     def approve(self, appliance_id: str) -> Appliance:
         """Let the appliance act for its vCenter."""
@@ -344,8 +344,8 @@ class JobService:
         """Tell every running instance which appliances to refuse. The monitor tells those that cannot be told now."""
         for job in self.store.jobs.all([JobStatus.RUNNING]):
             try:
-                instance = self._steps.find(job.id)
+                instance = self._steps.instances.find(job.id)
                 if instance is not None and instance.health is Health.RUNNING:
-                    self._steps.tell_revoked(job.id, instance)
+                    self._steps.instances.tell_revoked(job.id, instance)
             except ConnectorError as failed:
                 self.store.jobs.note(job.id, "appliance", failed.what)

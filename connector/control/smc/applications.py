@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.domain.entities import Job, Role
+from connector.control.domain.access import Role
+from connector.control.domain.entities import Job
 from connector.control.service.applications import ApplicationService
 from connector.control.service.jobs import JobService
 from connector.control.smc import tables

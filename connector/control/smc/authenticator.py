@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from connector.control.domain.entities import AccessKey
+from connector.control.domain.access import AccessKey
 from connector.control.domain.key_use import refusal
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.signature_claim import SignatureClaim

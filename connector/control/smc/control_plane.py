@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from connector import __version__
-from connector.control.domain.entities import Role
+from connector.control.domain.access import Role
 from connector.control.service.jobs import JobService
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Field, Operation

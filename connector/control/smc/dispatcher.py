@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from connector.control.domain.entities import AccessKey
+from connector.control.domain.access import AccessKey
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values, parse

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connector.cloud.provider import DRILL_FILES
-from connector.control.domain.entities import Drill, Json, Role
+from connector.control.domain.access import Role
+from connector.control.domain.drills import Drill
+from connector.control.domain.entities import Json
 from connector.control.service.drills import NETWORKS, DrillOptions, DrillService
 from connector.control.service.jobs import JobService
 from connector.control.smc import tables

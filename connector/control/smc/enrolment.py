@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.domain.entities import Appliance, Role, TokenStatus
+from connector.control.domain.access import Role, TokenStatus
+from connector.control.domain.entities import Appliance
 from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.service.jobs import JobService
 from connector.control.smc import shapes

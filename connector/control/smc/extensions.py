@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from connector.control.domain.entities import LEFT_OUT, Appliance, JobImage, Role, Source
+from connector.control.domain.access import Role
+from connector.control.domain.entities import LEFT_OUT, Appliance, JobImage, Source
 from connector.control.service.forecast import forecast
 from connector.control.service.jobs import JobService
 from connector.control.smc import extension_shapes as show

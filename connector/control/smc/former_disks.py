@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from connector.cloud.target_instance import FORMER_DISK
-from connector.control.domain.entities import HandOver, HandOverState, Role
+from connector.control.domain.access import Role
+from connector.control.domain.entities import HandOver, HandOverState
 from connector.control.service.jobs import JobService
 from connector.control.smc import tables
 from connector.control.smc.jobs import job_by_id

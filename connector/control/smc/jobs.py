@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
-from connector.control.domain.entities import Job, Role, Source, TagKind
+from connector.control.domain.access import Role
+from connector.control.domain.entities import Job, Source, TagKind
 from connector.control.domain.jobs import JobStatus
 from connector.control.http import views
 from connector.control.service.jobs import JobService

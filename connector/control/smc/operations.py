@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.smc.parameters import Values
 from connector.specification.value import Parameter
 

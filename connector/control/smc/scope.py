@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from connector.control.domain.entities import AccessKey, TagKind
+from connector.control.domain.access import AccessKey
+from connector.control.domain.entities import TagKind
 from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.smc.catalogue import Denied, missing
 from connector.control.smc.parameters import Values

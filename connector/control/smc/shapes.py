@@ -11,17 +11,9 @@ from typing import Any, Final
 
 from connector.clients.heartbeat import HEARTBEAT
 from connector.control.domain import downtime
+from connector.control.domain.access import AccessToken
 from connector.control.domain.definition import architecture
-from connector.control.domain.entities import (
-    AccessToken,
-    Job,
-    JobImage,
-    Run,
-    Source,
-    SourceDisk,
-    Tag,
-    Workgroup,
-)
+from connector.control.domain.entities import Job, JobImage, Run, Source, SourceDisk, Tag, Workgroup
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.sources import SourceState
 from connector.control.smc.operations import Answer

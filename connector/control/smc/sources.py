@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.domain.entities import Role, TagKind
+from connector.control.domain.access import Role
+from connector.control.domain.entities import TagKind
 from connector.control.domain.sources import SourceState
 from connector.control.service.jobs import JobService
 from connector.control.smc import shapes

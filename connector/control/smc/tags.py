@@ -6,7 +6,8 @@ import base64
 import json
 from typing import Final
 
-from connector.control.domain.entities import Role, TagKind
+from connector.control.domain.access import Role
+from connector.control.domain.entities import TagKind
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid, missing
 from connector.control.smc.operations import Answer, Caller, Operation

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.domain.entities import GroupStatus, Role, TagKind
+from connector.control.domain.access import Role
+from connector.control.domain.entities import GroupStatus, TagKind
 from connector.control.smc import shapes
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Values

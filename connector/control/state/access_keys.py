@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from typing import Final
 
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.state.directory_key import DirectoryKey
 from connector.control.state.vault import Vault
 from connector.control.store import keys

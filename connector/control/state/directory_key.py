@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.state.vault import damaged, secret_file
 
 #: It has the form of the command line's settings: `--settings DIR/access-key.toml`.

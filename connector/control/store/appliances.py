@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.access import AccessToken
 from connector.control.domain.clock import SET_BACK
-from connector.control.domain.entities import AccessToken, Appliance, ApplianceKey, ApplianceStatus
+from connector.control.domain.entities import Appliance, ApplianceKey, ApplianceStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.store import tables
 from connector.control.store.database import REGISTERING, Database, new_id

@@ -6,7 +6,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector.control.domain.entities import AuditEntry, Json
+from connector.control.domain.access import AuditEntry
+from connector.control.domain.entities import Json
 from connector.control.store import tables
 from connector.control.store.database import Database
 from connector.control.store.search import ResultPage

@@ -6,7 +6,7 @@ from typing import Final
 
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.jobs import locked
+from connector.control.store.job_rows import locked
 
 _JOBS: Final = tables.jobs
 

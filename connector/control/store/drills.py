@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.domain.entities import Drill, DrillState, Json
+from connector.control.domain.drills import Drill, DrillState
+from connector.control.domain.entities import Json
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.store import tables
 from connector.control.store.database import Database

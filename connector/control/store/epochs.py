@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from connector.control.domain.entities import ApplianceStatus
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
-from connector.control.store import jobs, tables, write_count
+from connector.control.store import job_rows, tables, write_count
 from connector.control.store.database import Database
 from connector.control.store.write_count import WritePosition
 from connector.epoch import EpochMark
@@ -90,7 +90,7 @@ class Epochs:
             }
             connection.execute(_EPOCHS.insert().values(writer=before.writer, **values))
             alive = tables.jobs.c.status != JobStatus.DELETED
-            jobs.demand_compare(self._database, connection, COMPARE, alive)
+            job_rows.demand_compare(self._database, connection, COMPARE, alive)
             if not keep_credentials:
                 _withdraw_approvals(connection)
             return write_count.count(connection, secrets.token_hex(8), 0, None)

@@ -13,16 +13,16 @@ from connector.control.domain import jobs as machine
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run, Source, TagKind, Task
 from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus
-from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
+from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.domain.sources import SourceEvent
 from connector.control.store import applications, hand_overs, runs, sources, tables, tags
 from connector.control.store.applications import CohortRun
 from connector.control.store.database import BEGINNING, Database, new_id
+from connector.control.store.job_rows import delete, demand_compare, locked, move, to_job, unknown
 from connector.control.store.limits import Quotas
 from connector.control.store.pass_rows import withdraw
 from connector.control.store.search import JobFilter, ResultPage, page
-from connector.errors import Ambiguous, Conflict
-from connector.model import InstanceAddress
+from connector.errors import Ambiguous
 from connector.specification.fields import JOB_FIELDS, JobField
 
 _JOBS: Final = tables.jobs
@@ -167,7 +167,7 @@ class Jobs:
     def _by_token(self, token: str) -> Job | None:
         with self._database.read() as connection:
             row = connection.execute(sa.select(_JOBS).where(_JOBS.c.client_token == token)).one_or_none()
-        return _job(row) if row is not None else None
+        return to_job(row) if row is not None else None
 
     def get(self, job_id: str) -> Job:
         """The job with this id, or with this name if it is not deleted."""
@@ -176,18 +176,18 @@ class Jobs:
             rows = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id)).all()
             rows = rows or connection.execute(sa.select(_JOBS).where(_JOBS.c.name == job_id, alive)).all()
         if not rows:
-            raise _unknown(job_id)
+            raise unknown(job_id)
         if len(rows) > 1:
             ids = ", ".join(row.id for row in rows)
             raise Ambiguous(f"{len(rows)} jobs have this name", on=job_id, remedy=f"use an id: {ids}")
-        return _job(rows[0])
+        return to_job(rows[0])
 
     def all(self, statuses: Sequence[JobStatus] = ()) -> list[Job]:
         """Jobs in these statuses, newest first. Without `statuses`: all that are not deleted."""
         query = sa.select(_JOBS).order_by(_JOBS.c.created.desc(), _JOBS.c.id)
         query = query.where(_JOBS.c.status.in_(statuses) if statuses else _JOBS.c.status != JobStatus.DELETED)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [to_job(row) for row in connection.execute(query)]
 
     def open_cutovers(self, vcenter: str) -> list[tuple[Source, Job]]:
         """Jobs that have shut a machine of this vCenter down, until an image or a rollback ends that; with the machine."""
@@ -198,7 +198,7 @@ class Jobs:
             .where(_JOBS.c.status.not_in((JobStatus.FINISHED, JobStatus.DELETED)))
         )
         with self._database.read() as connection:
-            open_jobs = [_job(row) for row in connection.execute(query)]
+            open_jobs = [to_job(row) for row in connection.execute(query)]
             machines = {s.id: s for s in sources.some(connection, {job.source_id for job in open_jobs})}
         return [(machines[job.source_id], job) for job in open_jobs]
 
@@ -206,7 +206,7 @@ class Jobs:
         """Jobs that match exactly, newest first."""
         with self._database.read() as connection:
             total, rows = page(connection, _JOBS, wanted, number, size)
-            return ResultPage(total, [_job(row) for row in rows])
+            return ResultPage(total, [to_job(row) for row in rows])
 
     def begin(self, job_id: str, event: JobEvent, changes: Json | None = None, kind: str = "Manual") -> Run:
         """Begin a run by START, CUTOVER, CLOSE or ROLLBACK: the new state and the run in one transaction.
@@ -413,96 +413,10 @@ class Jobs:
             return [LogEntry(**row._mapping) for row in connection.execute(query)][::-1]
 
 
-def move(database: Database, connection: sa.Connection, job: Job, event: JobEvent, **changes: Any) -> Job:
-    """Move one job along `TRANSITIONS` inside the caller's transaction, with everything that belongs to the new state."""
-    target = machine.follow(job.state, event, job.id)
-    now = database.now()
-    values: Json = {"next_run": None} if job.state == machine.WAITING else {}
-    if "error" in changes:
-        error = changes["error"] or {}
-        values["error_code"] = error.get("code") or error.get("error", "")
-    if event is JobEvent.EXPIRED:
-        values["expired"] = now
-    if event is JobEvent.ROLLBACK and job.status is JobStatus.FINISHED:
-        _must_be_the_only_one(connection, job)
-        sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
-    updated = connection.execute(
-        _JOBS.update()
-        .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)
-        .values(status=target.status, business=target.business, changed=now, **values | changes)
-    )
-    if updated.rowcount != 1:
-        raise Conflict("another request changed this job first", on=job.id, remedy="look again")
-    if event is JobEvent.FINISHED or (event is JobEvent.DELETE and job.status is not JobStatus.FINISHED):
-        sources.move(connection, job.source_id, SourceEvent.FREED)
-    if event is JobEvent.DELETED:
-        tags.forget(connection, TagKind.JOB, job.id)
-        _name_last_job(connection, job)
-    reason = changes.get("error")
-    text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
-    database.log(connection, job.id, str(event), text)
-    return _job(connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job.id)).one())
-
-
-def _must_be_the_only_one(connection: sa.Connection, job: Job) -> None:
-    """Raise StateRefusal if another job has the source of this finished one, which a rollback takes again."""
-    c = _JOBS.c
-    others = sa.and_(c.source_id == job.source_id, c.id != job.id, c.status.in_(machine.UNFINISHED))
-    other = connection.execute(sa.select(c.id, c.name).where(others)).first()
-    if other is not None:
-        raise StateRefusal(
-            RefusalCode.SOURCE_UNFINISHED,
-            f"{job.name} cannot be rolled back: the job {other.name} ({other.id}) has its source now",
-            on=job.id,
-            remedy="finish or delete that job first",
-        )
-
-
-def _name_last_job(connection: sa.Connection, deleted: Job) -> None:
-    """If the deleted job was its source's last one, the newest job that still exists is."""
-    others = sa.and_(_JOBS.c.source_id == deleted.source_id, _JOBS.c.status != JobStatus.DELETED)
-    newest = sa.select(_JOBS.c.id).where(others).order_by(_JOBS.c.created.desc(), _JOBS.c.id.desc()).limit(1)
-    last = connection.execute(newest).scalar()
-    c = tables.sources.c
-    connection.execute(
-        tables.sources.update()
-        .where(c.id == deleted.source_id, c.last_job == deleted.id)
-        .values(last_job=last)
-    )
-
-
-def demand_compare(
-    database: Database, connection: sa.Connection, reason: str, condition: sa.ColumnElement[bool]
-) -> None:
-    """Make the next pass of the jobs that match `condition` compare, inside the caller's transaction."""
-    query = sa.select(_JOBS.c.id).where(condition).order_by(_JOBS.c.id).with_for_update(key_share=True)
-    ids = list(connection.execute(query).scalars())
-    connection.execute(_JOBS.update().where(_JOBS.c.id.in_(ids)).values(compare_reason=reason))
-    for job_id in ids:
-        database.log(connection, job_id, "compare", f"the next pass compares: {reason}")
-
-
-def locked(connection: sa.Connection, job_id: str) -> Job:
-    """One job, locked until the caller's transaction ends."""
-    row = connection.execute(
-        sa.select(_JOBS).where(_JOBS.c.id == job_id).with_for_update(key_share=True)
-    ).one_or_none()
-    if row is None:
-        raise _unknown(job_id)
-    return _job(row)
-
-
 def _locked_with(connection: sa.Connection, run_id: str) -> tuple[Job, Run]:
     """The job of a run and the run, both locked."""
     job = locked(connection, runs.one(connection, run_id).job_id)
     return job, runs.locked(connection, run_id)
-
-
-def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
-    """The jobs of a source that are not deleted, locked."""
-    query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != JobStatus.DELETED)
-    rows = connection.execute(query.order_by(_JOBS.c.id).with_for_update(key_share=True))
-    return [_job(row) for row in rows.all()]
 
 
 def _frozen(connection: sa.Connection, job: Job) -> list[int]:
@@ -517,16 +431,6 @@ def _frozen(connection: sa.Connection, job: Job) -> list[int]:
             remedy="choose the disks of the job again",
         )
     return keys
-
-
-def delete(database: Database, connection: sa.Connection, job: Job) -> Job:
-    """Begin the deletion of a job, inside the caller's transaction.
-
-    After a cutover the image has replaced the source. A job that is being deleted does not say any more that it was Finished.
-    """
-    hand_overs.must_keep_nothing(connection, job.id)
-    replaced = job.status is JobStatus.FINISHED
-    return move(database, connection, job, JobEvent.DELETE, **({"down_since": None} if replaced else {}))
 
 
 def _plan(job: Job) -> list[Task]:
@@ -546,23 +450,10 @@ def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(condition)).scalar_one()
 
 
-def _unknown(job_id: str) -> UnknownObject:
-    return UnknownObject(RefusalCode.JOB_UNKNOWN, "no such job", on=job_id, remedy="list the jobs")
-
-
 def _same_name(name: str) -> StateRefusal:
     return StateRefusal(
         RefusalCode.JOB_NAME, "another job has this name", on=name, remedy="choose another name"
     )
-
-
-def _job(row: Any) -> Job:
-    values = dict(row._mapping)
-    values["status"] = JobStatus(values["status"])
-    values["business"] = BusinessStatus(values["business"])
-    values["instance"] = InstanceAddress(**values["instance"]) if values["instance"] else None
-    values["disk_order"] = tuple(values["disk_order"] or ())
-    return Job(**values)
 
 
 def _require_changeable(job: Job, field: JobField) -> None:

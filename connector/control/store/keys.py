@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.access import AccessKey, Role
 from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.store import tables
 from connector.control.store.database import Database

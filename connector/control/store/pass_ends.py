@@ -49,8 +49,8 @@ class PassEnds:
         with self._database.write(counted=False) as connection:
             attempt = owned_by(connection, pass_id, appliance)
             if attempt.state is PassState.TAKEN:
-                taken = sa.and_(_PASSES.c.id == pass_id, _PASSES.c.state == PassState.TAKEN)
-                connection.execute(_PASSES.update().where(taken).values(phase=phase, disks=list(disks)))
+                is_taken = sa.and_(_PASSES.c.id == pass_id, _PASSES.c.state == PassState.TAKEN)
+                connection.execute(_PASSES.update().where(is_taken).values(phase=phase, disks=list(disks)))
 
     def finish(
         self,

@@ -10,7 +10,7 @@ from connector.control.domain.entities import TagKind
 from connector.control.domain.jobs import JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.domain.sources import SourceEvent, SourceState
-from connector.control.store import jobs, sources, tables, tags
+from connector.control.store import job_rows, sources, tables, tags
 from connector.control.store.database import REGISTERING, Database
 
 _SOURCES: Final = tables.sources
@@ -30,7 +30,7 @@ class Removal:
         """
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
-            related = jobs.jobs_of(connection, source_id)
+            related = job_rows.jobs_of(connection, source_id)
             if running := [job for job in related if job.status is JobStatus.RUNNING]:
                 raise StateRefusal(
                     RefusalCode.SOURCE_RUNNING,
@@ -47,7 +47,7 @@ class Removal:
                     remedy="delete the job first, or delete the source with force",
                 )
             for job in alive:
-                jobs.delete(self._database, connection, job)
+                job_rows.delete(self._database, connection, job)
             sources.move(connection, source_id, SourceEvent.DELETE, workgroup_id=None)
 
     def finish(self) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.access import ConsoleSession
 from connector.control.domain.clock import SET_BACK
-from connector.control.domain.entities import ConsoleSession
 from connector.control.store import tables
 from connector.control.store.database import Database
 

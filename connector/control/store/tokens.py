@@ -14,7 +14,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.amounts import plural
-from connector.control.domain.entities import AccessToken, Json, TokenStatus
+from connector.control.domain.access import AccessToken, TokenStatus
+from connector.control.domain.entities import Json
 from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.domain.validity import DAY
 from connector.control.store import tables

@@ -78,11 +78,11 @@ def ask_dhcp(texts: GuestTexts, card: NamedCard, naming: Naming) -> None:  # noq
             texts.note(f"'{' '.join(stanza.words)}' was kept: this form of a stanza is not understood")
     if any(stanza.name.startswith(f"{card.name}:") for stanza in every):
         texts.note(f"{card.name} has further addresses on {card.name}:N, which were kept")
-    asked: set[str] = {stanza.words[2] for stanza in every if _is_of(stanza, card.name) and _asks(stanza)}
+    families: set[str] = {stanza.words[2] for stanza in every if _is_of(stanza, card.name) and _asks(stanza)}
     for path in paths:
         text = texts.read(path)
         if text is not None:
-            stanzas = [_asking(texts, stanza, card.name, asked) for stanza in _stanzas(text)]
+            stanzas = [_asking(texts, stanza, card.name, families) for stanza in _stanzas(text)]
             changed = "".join(line for stanza in stanzas for line in stanza)
             if changed != text and not any(
                 texts.paths(folder, *_CLIENTS) for folder in ("/sbin", "/usr/sbin")

@@ -93,8 +93,8 @@ def plan(
 
 
 def _keeps_kernel_names(texts: GuestTexts, command_lines: Sequence[str]) -> bool:
-    said = [_NAMES_OF_THE_KERNEL in line.split() for line in command_lines]
-    return bool(said and all(said)) or link_files.keeps_kernel_names(texts)
+    keeps = [_NAMES_OF_THE_KERNEL in line.split() for line in command_lines]
+    return bool(keeps and all(keeps)) or link_files.keeps_kernel_names(texts)
 
 
 def _ask_dhcp(texts: GuestTexts, naming: Naming, count: int) -> None:
@@ -129,13 +129,13 @@ def _note_cloud_init(texts: GuestTexts) -> None:
 def _keep_names(texts: GuestTexts, naming: Naming, kernel_names: bool) -> None:
     """Give the names that no file of the guest gives for sure, and that the kernel would not give by itself."""
     claims = [*udev_rules.claims(texts), *(claim for each in FORMATS for claim in each.claims(texts))]
-    given = {claim.name for claim in claims if claim.gives}
-    given |= {claim.name for claim in link_files.claims(texts) if claim.mac}
+    fixed_names = {claim.name for claim in claims if claim.gives}
+    fixed_names |= {claim.name for claim in link_files.claims(texts) if claim.mac}
     wanted = [
         named
         for named in naming.cards
         if named.is_used
-        and named.name not in given
+        and named.name not in fixed_names
         and not (kernel_names and named.name == f"eth{named.card.order}")
     ]
     moved = [c.name for c in wanted if is_kernel_name(c.name) and c.name != f"eth{c.card.order}"]
