@@ -194,7 +194,9 @@ class Disk:
             return missing
 
     def discard(self) -> None:
-        """Forget interrupted attempts. The base stays: a delta from it delivers everything that they wrote."""
+        """Forget interrupted attempts. The base stays: a delta from it delivers what they wrote. What they repaired is
+        known to be wrong again.
+        """
         with self._changed:
             if self._state.attempts:
                 self._fence("")

@@ -122,7 +122,7 @@ class DiskState:
             case PassEnd():
                 self._end(record)
             case Discard():
-                self.attempts = []
+                self._discard()
             case DoubtRecord():
                 self.doubt = record.reason
             case Spoiled():
@@ -216,6 +216,16 @@ class DiskState:
             healed = ranges.intersect(self.spoiled, [Extent(start, length) for _, start, length in rows])
             self.spoiled = ranges.subtract(self.spoiled, healed)
             self.mended = ranges.union(self.mended, healed)
+
+    def _discard(self) -> None:
+        """Forget the attempts. What they repaired is wrong again: no delta from the base delivers these ranges."""
+        for attempt in self.attempts:
+            repaired = ranges.intersect(self.mended, attempt.durable)
+            if self.base is not None and attempt.begin.reading_id == self.base.reading_id:
+                repaired = attempt.durable
+            self.spoiled = ranges.union(self.spoiled, repaired)
+        self.mended = ranges.subtract(self.mended, self.spoiled)
+        self.attempts = []
 
     def _identify(self, target: TargetRecord) -> None:
         self.target = target.target_id

@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.progress import PassProgress
-from connector.errors import Conflict, ProofFailed
+from connector.appliance.passes.disk import DiskCopy
+from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.snapshot_care.guard import Guard
+from connector.cancellation import Cancellation
+from connector.clients.endpoint import InstanceEndpoint
+from connector.errors import Conflict, Interrupted, ProofFailed
+from connector.patience import Patience
+from connector.transfer.flow import Flow
 from simulator.estate.inventory import PowerState
 from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
+from tests.waiting import PATIENCE
 
 KEY = 2000
 
@@ -145,6 +152,48 @@ def test_storage_that_does_not_keep_what_it_is_given_fails_the_pass(web: Bench) 
     assert web.instance.endpoint.disk(str(KEY))["spoiled"] == [[at, CELL]]
     assert web.run()[KEY]["kind"] == "repair"
     web.equal()
+
+
+class Killed(InstanceEndpoint):
+    """The appliance ends between the last acknowledgement and the end of the pass."""
+
+    def finish_pass(self, *_: object) -> None:
+        raise Interrupted("killed")
+
+
+def test_a_repair_that_was_delivered_and_never_finished_is_finished(web: Bench) -> None:
+    order, reading = web.order(), "r-delivered"
+    assert order.instance is not None and order.credential is not None
+    endpoint = InstanceEndpoint(order.instance, order.credential, Patience(PATIENCE))
+    killed = Killed(order.instance, order.credential, Patience(PATIENCE))
+    with web.work.vcenter.snapshot(order.moref, reading) as snapshot:
+        disk = next(disk for disk in snapshot.disks if disk.key == KEY)
+
+        def run(through: InstanceEndpoint) -> dict[str, Any]:
+            board, flow = PassProgress(), Flow(lambda: "none")
+            board.add(DiskProgress(KEY, disk.label, disk.capacity))
+            guard = Guard(
+                lambda: web.work.vcenter.pressure(order.moref, snapshot),
+                web.work.governor,
+                board,
+                running=True,
+                disks=1,
+            )
+            parts = (web.work, through, order, snapshot, disk, reading, board, flow, Cancellation(), guard)
+            return DiskCopy(*parts).run()
+
+        run(endpoint)
+        (at,) = quiet(web, 1)
+        web.flip(KEY, at)
+        with pytest.raises(ProofFailed):
+            endpoint.prove(str(KEY), fresh=True)
+        with pytest.raises(Interrupted):
+            run(killed)
+        state = endpoint.disk(str(KEY))
+        assert (state["spoiled"], len(state["attempts"])) == ([], 1)
+        row = run(endpoint)
+        assert "a repair that was interrupted is finished" in row["note"]
+        assert endpoint.prove(str(KEY), fresh=True)["root"] == row["digest"]
 
 
 def test_another_smaller_disk_in_the_place_of_one_gets_a_target_of_its_own(web: Bench) -> None:

@@ -195,6 +195,28 @@ def test_what_is_known_to_be_wrong_shrinks_as_it_is_mended() -> None:
     assert (whole.spoiled, whole.mended, whole.base) == ([], list(WRONG.areas), FULL)
 
 
+LATER = PassBegin("pass-2", "repair", "snapshot-9", "52 de c0/90", "52 de c0/81", '{"uuid": "6000C29a"}')
+
+
+@pytest.mark.parametrize("repair", [REPAIR, LATER], ids=["of the same reading", "of the next one"])
+def test_what_a_discarded_repair_wrote_is_wrong_again(repair: PassBegin) -> None:
+    """Nobody knows any more what it read, and no delta delivers it: CBT does not know these ranges."""
+    state = DiskState.fold(CAPACITY, [*FINISHED, WRONG, repair, CHANGED, Discard()])
+    assert (state.spoiled, state.mended, state.attempts) == (list(WRONG.areas), [], [])
+    state.apply(DELTA)
+    assert state.missing("pass-2", [], []) == list(WRONG.areas)
+
+
+def test_a_discarded_repair_of_a_reading_is_wrong_wherever_it_wrote() -> None:
+    more = Ranges(((Extent(1 << 16, 1 << 18), RangeState.DATA),))
+    state = DiskState.fold(CAPACITY, [*FINISHED, WRONG, REPAIR, more, Discard()])
+    assert state.spoiled == ranges.union(WRONG.areas, [Extent(1 << 16, 1 << 18)])
+
+
+def test_a_discarded_delta_leaves_nothing_wrong() -> None:
+    assert DiskState.fold(CAPACITY, STORIES["discarded-delta"]).spoiled == []
+
+
 def test_invariant_2_a_comparing_pass_is_not_complete_before_it_named_the_whole_disk() -> None:
     state = DiskState.fold(CAPACITY, NEWER["interrupted-compare"])
     assert state.missing("pass-3", [], []) == []

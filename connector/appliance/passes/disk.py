@@ -83,7 +83,7 @@ class DiskCopy:
             kind = PassKind(base["kind"])
             decision = Decision(kind, base["base_change_id"], note="delivered before an interruption")
             result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
-            if state and state["spoiled"]:
+            if state and (state["spoiled"] or state["attempts"]):
                 self._repair()
         else:
             self._forget_others(state)
@@ -285,5 +285,7 @@ def _missed(done: Audited, on: str) -> ChangesMissed:
 
 
 def _repaired(wrong: int, rot: Mapping[str, int]) -> str:
+    if not wrong:
+        return "a repair that was interrupted is finished: the proof had found bytes wrong, and they were read again"
     blame = ", ".join(f"{rot.get(name, 0)} in {words}" for name, words in ROT.items() if rot.get(name))
     return f"repaired: the proof found {wrong} bytes wrong (cells: {blame}), they were read again"

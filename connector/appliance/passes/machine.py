@@ -207,9 +207,9 @@ class MachinePass:
             key = str(disk.key)
             with suppress(NotFound):  # it has no target yet
                 base: Any = self._endpoint.disk(key)["base"]
-                self._endpoint.discard_attempts(key)
-                if base and base["pass_id"] != reading:
+                if base and base["pass_id"] != reading:  # first: a kill between the two calls leaves no trusted base
                     self._endpoint.doubt(key, why)
+                self._endpoint.discard_attempts(key)
 
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         """All disks side by side. The first real error stops the others, and it is the one that is raised.
