@@ -588,6 +588,39 @@ def test_a_disk_of_its_own_that_the_user_detached_is_not_removed(
     assert target.listed() == []
 
 
+def release_the_instance(target: Target) -> None:
+    """Somebody removes the instance in the console; its data disks stay."""
+    region = target.cloud.region
+    for disk in target.disks():
+        disk.instance = disk.device = ""
+    with region.lock:
+        region.instances.drop(target.id)
+
+
+@pytest.mark.parametrize("step", ["save", "replace", "_detach"])
+def test_disks_that_were_never_replaced_stay_when_their_instance_is_gone(
+    target: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    own = {disk.id for disk in target.disks()[1:]}
+    breaks(monkeypatch, step)
+    with pytest.raises(TargetFailed, match="broken"):
+        target.replace()
+    release_the_instance(target)
+    target.release()
+    assert own <= {row.id for row in target.cloud.region.disks}
+    assert target.listed() == []
+
+
+def test_disks_that_were_replaced_go_when_their_instance_is_gone(target: Target) -> None:
+    target.replace()
+    former = {disk.id for disk in target.cloud.region.disks if "connector-replaced" in disk.tags}
+    assert former
+    release_the_instance(target)
+    target.release()
+    assert not former & {row.id for row in target.cloud.region.disks}
+    assert target.listed() == []
+
+
 def test_an_image_that_fails_is_made_again(target: Target) -> None:
     target.replace()
     target.cloud.calls.add(Rule("image.make", "fault", times=1))

@@ -207,7 +207,9 @@ class MachinePass:
             key = str(disk.key)
             with suppress(NotFound):  # it has no target yet
                 base: Any = self._endpoint.disk(key)["base"]
-                if base and base["pass_id"] != reading:  # first: a kill between the two calls leaves no trusted base
+                if (
+                    base and base["pass_id"] != reading
+                ):  # first: a kill between the two calls leaves no trusted base
                     self._endpoint.doubt(key, why)
                 self._endpoint.discard_attempts(key)
 

@@ -15,6 +15,9 @@ INSTANCE: Final = "connector-instance"  # the target instance, on the snapshot o
 OWN: Final = "connector-own-image"  # the image that the former system disk was made of, there too
 PUT: Final = "connector-put-image"  # the image that replaces it
 BACK: Final = "connector-back-image"  # the image by which the former system disk comes back
+REPLACED: Final = (
+    "connector-replaced"  # on a former data disk, once it was detached to make room for a new one
+)
 RELEASING: Final = "connector-releasing"  # its former disks are being removed: nothing else may follow
 BOOT: Final = "connector-boot"  # architecture, boot mode and platform of the former system disk
 ORIGINAL: Final = "connector-original-image"  # the image that was converted, on what was made of it

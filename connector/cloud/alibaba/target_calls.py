@@ -128,7 +128,9 @@ class TargetCalls:
         self.api.ecs("TagResources", parameters, on=resource)
 
     def untag(self, disk: str) -> None:
-        parameters = self.given(ResourceType="disk", ResourceId=[disk], TagKey=[tags.TARGET, tags.DISK])
+        parameters = self.given(
+            ResourceType="disk", ResourceId=[disk], TagKey=[tags.TARGET, tags.DISK, tags.REPLACED]
+        )
         self.api.ecs("UntagResources", parameters, on=disk)
 
     def mine(self, part: str) -> dict[str, str]:

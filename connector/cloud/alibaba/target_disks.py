@@ -55,6 +55,7 @@ class TargetDisks:
             self._system.replace(image, sources[0].size)
             for disk in former:
                 self._detach(disk)
+                self._calls.tag(str(disk["DiskId"]), "disk", {tags.REPLACED: "yes"})
             self._remove_new(but=run)
             for place, source in enumerate(sources[1:], 1):
                 self._put_new(run, place, source, former)
@@ -117,15 +118,16 @@ class TargetDisks:
             )
 
     def release(self) -> None:
-        """The machine's own disks, also those that were never replaced, are only untagged."""
+        """The machine's own disks, also those that were never replaced, are only untagged.
+
+        If the instance is gone, only the tag on a disk says that it was replaced.
+        """
         snapshot, former = self._system.snapshot(), self._former_disks()
         row = self._calls.lists.instance(self._calls.instance)
         has = None if row is None else self._system.which(row, snapshot)
-        was_replaced = has in (None, SystemDisk.REPLACED) or (
-            has is SystemDisk.UNKNOWN and snapshot is not None
-        )
+        was_replaced = has is SystemDisk.REPLACED or (has is SystemDisk.UNKNOWN and snapshot is not None)
         away = [disk for disk in former if not disk.get("InstanceId")]
-        if away and not was_replaced and snapshot is not None:
+        if away and row is not None and not was_replaced and snapshot is not None:
             raise TargetFailed(
                 "it has its own system disk, and its own data disks are detached",
                 on=f"target instance {self._calls.instance}",
@@ -138,7 +140,8 @@ class TargetDisks:
                 self._attach(disk, delete=False)  # the image is on it: it belongs to the machine
             self._calls.untag(str(disk["DiskId"]))
         for disk in former:
-            if was_replaced and not disk.get("InstanceId"):
+            is_former = was_replaced if row is not None else tags.REPLACED in tags.read(disk)
+            if is_former and not disk.get("InstanceId"):
                 self._calls.delete("DeleteDisk", {"DiskId": disk["DiskId"]})
             else:
                 self._calls.untag(str(disk["DiskId"]))
