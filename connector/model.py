@@ -457,6 +457,7 @@ class DiskAccess:
     path: str
     capacity: int = 0  # bytes by vCenter; 0: unknown
     routes: DiskRoutes | None = field(default=None, repr=False, compare=False)
+    owner: str = ""  # of the lock that a reader may set: one installation must not take off another one's
 
 
 #: What each `compress_level` of the public API means here: "adaptive", or a level of zstd.

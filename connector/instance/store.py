@@ -118,9 +118,10 @@ class DiskStore:
             if disk is None:
                 disk = self._create(key, capacity, label)
                 self._disks[key] = disk
+        was = (disk.capacity, disk.label)
         disk.grow(capacity)
-        if label and disk.label != label:
-            disk.label = label
+        disk.label = label or disk.label
+        if (disk.capacity, disk.label) != was:
             _write_about(disk)
         return disk
 

@@ -85,4 +85,5 @@ def _connection(access: DiskAccess, transports: str) -> ConnectionSpec:
         access.snapshot,
         access.port,
         transports=transports,
+        identity=f"connector-{access.owner}" if access.owner else "connector",
     )

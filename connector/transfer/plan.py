@@ -49,7 +49,8 @@ def plan(
     """Plan a pass (invariant 9). `attempts` are ordered oldest first.
 
     `wanted` is what is allocated (full pass) or changed (delta) under the snapshot that is read now. If `allocated` is
-    given, only these parts of it must be read: the rest reads as zeros. `dirty` says that the target may hold bytes of an
+    given, only these parts of it must be read: the rest of it reads as zeros. Of what lies outside of `wanted` nothing is
+    known, so it is read. `dirty` says that the target may hold bytes of an
     earlier pass where this full pass has nothing: such cells are delivered as zeros.
     """
     want = ranges.align(wanted, capacity)
@@ -57,7 +58,7 @@ def plan(
     todo = ranges.union(ranges.subtract(want, durable), stale)
     zero: list[Extent] = []
     if allocated is not None:
-        zero = ranges.subtract(todo, ranges.align(allocated, capacity))
+        zero = ranges.subtract(ranges.intersect(todo, want), ranges.align(allocated, capacity))
     if dirty:
         zero = ranges.union(zero, ranges.subtract(ranges.whole(capacity), ranges.union(want, todo)))
     return Plan(ranges.subtract(todo, zero), zero, ranges.union(want, todo, zero))

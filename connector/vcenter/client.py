@@ -159,13 +159,16 @@ class VCenter:
         self, *, keep: Collection[str] = (), machine: str | None = None, limit: float = removal.PATIENCE
     ) -> tuple[Leftover, ...]:
         """Remove snapshots of this owner that no pass in `keep` (tokens) holds; on one machine or on all."""
+        listed = self.leftovers(machine)
         return removal.clear_leftovers(
-            self._session, self.owner, self._ledger, keep=keep, machine=machine, limit=limit, stop=self._stop
+            self._session, listed, self._ledger, keep=keep, limit=limit, stop=self._stop
         )
 
     def leftovers(self, machine: str | None = None) -> tuple[Leftover, ...]:
         """Every snapshot that carries this owner's token, also those that a pass uses now."""
-        return removal.leftovers(self._session, self.owner, machine)
+        return self._steady(
+            lambda: removal.leftovers(self._session, self.owner, machine), machine or "vCenter"
+        )
 
     def occupied(self, machine: str) -> str:
         """What somebody else, such as a backup, is doing on the machine now; empty when nobody is."""
@@ -259,8 +262,13 @@ class VCenter:
         return self._steady(lambda: files.snapshot_file(self._session, snapshot, disk.key), machine)
 
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
-        """How full the machine's datastores are now, and how large the files are that grow because of `snapshot`."""
-        return pressure.pressure(self._session, machine, snapshot.moref if snapshot else None)
+        """How full the machine's datastores are now, and how large the files are that grow because of `snapshot`.
+
+        Without a snapshot, before a pass takes one, it outlasts an outage; whoever watches one has to know of the outage.
+        """
+        if snapshot is None:
+            return self._steady(lambda: pressure.pressure(self._session, machine, None), machine)
+        return pressure.pressure(self._session, machine, snapshot.moref)
 
     def power(self, machine: str) -> PowerState:
         """The power state right now."""
@@ -296,6 +304,7 @@ class VCenter:
             path=disk.path,
             capacity=disk.capacity,
             routes=_Routes(self, machine, snapshot.moref if snapshot else None, disk),
+            owner=self.owner,
         )
 
     def nfc_ticket(self, machine: str) -> NfcTicket:

@@ -6,7 +6,7 @@ Only a snapshot with the moref of our create call, or with a whole token of ours
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
@@ -75,22 +75,21 @@ def _record_left(ledger: SnapshotLedger, machine: str, ticket: Ticket, failed: C
 
 def clear_leftovers(
     session: Session,
-    owner: str,
+    listed: Iterable[Leftover],
     ledger: SnapshotLedger,
     *,
     keep: Collection[str] = (),
-    machine: str | None = None,
     limit: float = PATIENCE,
     stop: Event | None = None,
 ) -> tuple[Leftover, ...]:
-    """Remove every snapshot that carries `owner`'s token, except the tokens in `keep`; returns those removed.
+    """Remove the snapshots of `listed`, except the tokens in `keep`; returns those removed.
 
-    Looks at one machine or at all. A removal that fails does not stop the others; the first error is raised at the end.
+    A removal that fails does not stop the others; the first error is raised at the end.
     `stop` ends the wait with Interrupted, and begins no other removal; vCenter ends the one that it has begun.
     """
     cleared: list[Leftover] = []
     errors: list[ConnectorError] = []
-    for leftover in leftovers(session, owner, machine):
+    for leftover in listed:
         ticket = Ticket.of(leftover.node.description)
         if ticket is None or ticket.token in keep:
             continue

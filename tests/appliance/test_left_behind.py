@@ -22,6 +22,7 @@ from connector.appliance.cleanup.repair import (
     mend_all,
     mended,
 )
+from connector.cancellation import Cancellation
 from connector.model import Machine
 from connector.sources.vddk import VddkReader
 from connector.vcenter.client import VCenter
@@ -126,7 +127,7 @@ def test_what_a_pass_works_with_is_left_alone_also_when_it_begins_in_between(war
     assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     ward.register.busy = set()
     locks: MachineLocks = ward.repair_context.locks
-    with locks.held(ward.place.vm):
+    with locks.held(ward.place.vm, Cancellation()):
         assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     assert len(ward.place.snapshots()) == 1
 

@@ -11,6 +11,7 @@ import pytest
 from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.leftovers import Cleaner
 from connector.appliance.cleanup.machine_lock import MachineLocks
+from connector.cancellation import Cancellation
 from connector.errors import ConnectorError, NotFound, VCenterFault
 from connector.model import Machine
 from tests.control.conftest import machine
@@ -90,7 +91,7 @@ def test_a_machine_that_is_being_read_is_left_alone() -> None:
     plane, vcenter, locks = Plane("snap"), VCenter(machine()), MachineLocks()
     vcenter.ledger = ControlLedger(plane)
     cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, locks, threading.Event())
-    with locks.held("vm-1"):
+    with locks.held("vm-1", Cancellation()):
         assert cleaner.once() == 0
     assert (vcenter.cleared, plane.left) == ([], ["snap"])
     assert cleaner.once() == 1

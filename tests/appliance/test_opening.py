@@ -135,8 +135,8 @@ def test_a_reader_that_fails_while_it_reads_is_replaced_for_good(tmp_path: Path)
     """The last one is not replaced."""
     failed = ReaderFailed("the host's answer is malformed")
     desk = Desk(tmp_path, GOOD, broken=tmp_path / "nothing")
-    assert desk.open.instead(failed)
-    assert not desk.open.instead(failed)
+    assert desk.open.next_reader(failed)
+    assert not desk.open.next_reader(failed)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_reader_that_fails_while_it_reads_is_replaced_for_good(tmp_path: Path)
 def test_no_reader_is_replaced_after_what_another_one_would_meet_too(
     tmp_path: Path, error: ConnectorError
 ) -> None:
-    assert not Desk(tmp_path, GOOD, broken=tmp_path / "nothing").open.instead(error)
+    assert not Desk(tmp_path, GOOD, broken=tmp_path / "nothing").open.next_reader(error)
 
 
 def test_readers_of_earlier_attempts_are_kept(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def opened(path: Path, form: str) -> Iterator[None]:
     words = ["qemu-nbd", "-f", form, "--persistent", "-k", str(socket), str(path)]
     with subprocess.Popen(words) as program:
         try:
-            eventually(lambda: local_targets._is_written(path), "the disk is open")
+            # it locks the disk, lets it go and locks it again while it opens: it is open when it listens
+            eventually(lambda: socket.exists() and local_targets._is_written(path), "the disk is open")
             yield
         finally:
             program.terminate()

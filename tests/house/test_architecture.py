@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Final
@@ -54,6 +55,39 @@ def test_every_place_that_a_row_names_exists(row: str) -> None:
         if not words:
             return
     raise AssertionError(f"the code has no {', '.join(words)}")
+
+
+def members() -> dict[str, set[str]]:
+    """What the classes of the product have, by the class: methods, fields, attributes, and what their bases have."""
+    own: dict[str, set[str]] = {}
+    bases: dict[str, set[str]] = {}
+    for file in (file for folder in ("connector", "vddk", "nfc") for file in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                names = own.setdefault(node.name, set())
+                bases.setdefault(node.name, set()).update(ast.unparse(base) for base in node.bases)
+                names.update(
+                    child.name
+                    for child in node.body
+                    if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+                )
+                names.update(
+                    child.id if isinstance(child, ast.Name) else child.attr
+                    for child in ast.walk(node)
+                    if isinstance(child, ast.Name | ast.Attribute) and isinstance(child.ctx, ast.Store)
+                )
+    for name in own:
+        for base in bases[name] & own.keys():
+            own[name] |= own[base]
+    return own
+
+
+def test_every_member_that_the_page_names_is_one_of_its_class() -> None:
+    """A method that was renamed must not hide behind the same word elsewhere."""
+    known = members()
+    named = re.findall(r"`(?:store\.)?([A-Z]\w+)\.(\w+)`", PAGE.read_text())
+    assert len(named) > 80
+    assert [f"{owner}.{name}" for owner, name in named if owner in known and name not in known[owner]] == []
 
 
 def _in(text: str, word: str) -> bool:

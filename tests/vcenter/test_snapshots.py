@@ -19,7 +19,7 @@ from connector.errors import BadInput, ConnectorError, Interrupted, NotFound, Un
 from connector.vcenter import inventory, tasks
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket, owned
-from connector.vcenter.removal import clear_leftovers, dismiss
+from connector.vcenter.removal import clear_leftovers, dismiss, leftovers
 from connector.vcenter.session import Session
 from connector.vcenter.snapshots import Quiesce, SnapshotTimeouts, held
 from connector.vcenter.tasks import WaitLimit
@@ -422,7 +422,9 @@ def test_leftovers_of_this_owner_go_and_others_stay(
         create(place.vm, f"connector-{name}", f"connector:{owner}:{name}")
     create(place.other(), "x", "connector:site-a:p3")
     create(place.other(), "connector-p4", "not ours: connector:site-a:p4")
-    gone = clear_leftovers(open_session, "site-a", ledger, keep={"connector:site-a:p2"})
+    gone = clear_leftovers(
+        open_session, leftovers(open_session, "site-a"), ledger, keep={"connector:site-a:p2"}
+    )
     assert {(one.machine, one.node.description) for one in gone} == {
         (place.vm, "connector:site-a:p1"),
         (place.other(), "connector:site-a:p3"),
@@ -430,7 +432,10 @@ def test_leftovers_of_this_owner_go_and_others_stay(
     assert place.snapshots() == ["connector-p2", "connector-p1"]
     assert place.snapshots(place.other()) == ["connector-p4"]
     assert ledger.steps == ["removed", "removed"]
-    assert clear_leftovers(open_session, "site-a", ledger, keep={"connector:site-a:p2"}) == ()
+    assert (
+        clear_leftovers(open_session, leftovers(open_session, "site-a"), ledger, keep={"connector:site-a:p2"})
+        == ()
+    )
 
 
 def test_one_stubborn_leftover_does_not_stop_the_others(
@@ -442,7 +447,7 @@ def test_one_stubborn_leftover_does_not_stop_the_others(
         Rule(call="RemoveSnapshot_Task", object=first, action="fault", fault="FileFault", times=None)
     )
     with pytest.raises(ConnectorError):
-        clear_leftovers(open_session, "site-a", ledger)
+        clear_leftovers(open_session, leftovers(open_session, "site-a"), ledger)
     assert place.snapshots(place.other()) == []
 
 
@@ -467,7 +472,7 @@ def test_after_kill_9_the_next_life_cleans_up(place: World, open_session: Sessio
         assert child.stdout is not None and child.stdout.readline() == b"held\n"
         child.kill()
     assert place.snapshots() == ["connector-pass-1"]
-    assert len(clear_leftovers(open_session, "site-a", ledger, machine=place.vm)) == 1
+    assert len(clear_leftovers(open_session, leftovers(open_session, "site-a", place.vm), ledger)) == 1
     assert place.snapshots() == []
 
 

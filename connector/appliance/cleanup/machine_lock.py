@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+from connector.errors import Interrupted
+
+_POLL: Final = 0.5  # seconds between two looks for a stop
 
 
 class MachineLocks:
@@ -15,10 +20,20 @@ class MachineLocks:
         self._held: set[str] = set()
 
     @contextmanager
-    def held(self, machine: str) -> Iterator[None]:
-        """Wait for the machine's lock, and have it inside the block."""
+    def held(
+        self, machine: str, stop: threading.Event, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Wait for the machine's lock, and have it inside the block. `waiting` is called when it is not free at once.
+
+        Raises Interrupted after a stop: a clean-up may have the lock for hours, while vCenter merges a snapshot.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: machine not in self._held)
+            if machine in self._held:
+                waiting()
+            while machine in self._held:
+                if stop.is_set():
+                    raise Interrupted("stopped on request", on=machine)
+                self._changed.wait(_POLL)
             self._held.add(machine)
         try:
             yield

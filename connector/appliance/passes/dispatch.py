@@ -46,7 +46,9 @@ def carry(
         )
     patient = replace(context, vcenter=context.vcenter.during(pass_control.stop))
     try:
-        with context.locks.held(order.moref):
+        with context.locks.held(
+            order.moref, pass_control.stop, lambda: board.enter("waiting for a clean-up of this machine")
+        ):
             context.ledger.attach(order.moref, order.pass_id)
             try:
                 return work(patient, order, board, pass_control).run()

@@ -74,7 +74,7 @@ class Opening:
 
     def __call__(self) -> BlockSource:
         """Open the disk. Raises a failure that does not pass in time, and Interrupted after a stop."""
-        failures, openings, waits_since = 0, 0, None
+        failures, openings, waits_since, waits_for = 0, 0, 0.0, None
         state = self._board.state(self._disk.key)
         while True:
             try:
@@ -85,7 +85,8 @@ class Opening:
             except ConnectorError as failed:
                 openings += 1
                 if wait := _wait(failed):
-                    waits_since = waits_since or time.monotonic()
+                    if wait != waits_for:  # another wait has a time of its own
+                        waits_since, waits_for = time.monotonic(), wait
                     over = time.monotonic() - waits_since > wait.longest
                     self._board.update(self._disk.key, state=wait.state)
                 else:
@@ -94,7 +95,7 @@ class Opening:
                 if over or not failed.retryable or isinstance(failed, Interrupted):
                     if not self.next_reader(failed):
                         raise
-                    failures, openings, waits_since = 0, 0, None
+                    failures, openings, waits_for = 0, 0, None
                     continue
                 log.warning("%s: opened again soon: %s", self._order.name, failed)
             if self._stop.wait(OPENING.pause(openings)):

@@ -15,7 +15,7 @@ from connector.appliance.passes.leftovers import remove_leftovers, tracked_by_us
 from connector.appliance.passes.machine_identity import identified
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Interrupted
 from connector.model import Machine, PowerState
 from connector.vcenter.client import TRACKING, Tracking
 
@@ -54,6 +54,8 @@ class Rollback:
     def _tried(self, work: Callable[[], None]) -> bool:
         try:
             work()
+        except Interrupted:
+            raise
         except ConnectorError as failed:
             log.warning("%s", failed)
             self._troubles.append(str(failed))
@@ -76,7 +78,10 @@ class Rollback:
         return time.monotonic() - began
 
     def _is_off(self, machine: Machine) -> bool:
-        """Whether the machine is off. A guest may shut down later than its cutover waited, and must not stay off then."""
+        """Whether the machine is off. A guest may shut down later than its cutover waited, and must not stay off then.
+
+        Raises Interrupted after a stop: nobody knows then whether the guest will stay on.
+        """
         if machine.power is PowerState.OFF:
             return True
         until = time.monotonic() + self._order.settling
@@ -84,4 +89,10 @@ class Rollback:
             self._board.enter("waiting whether the guest still shuts down")
             if self._context.vcenter.power(self._order.moref) is PowerState.OFF:
                 return True
+        if self._stop.is_set():
+            raise Interrupted(
+                "stopped while the guest may still shut down",
+                on=self._order.name,
+                remedy="roll back again: the machine is powered on when it is off",
+            )
         return False
