@@ -66,6 +66,7 @@ class Apply:
         self._marks = marks
         self._clock, self._pause = clock, pause
         self._created: dict[str, Step] = {}
+        self._due: set[str] = set()  # created jobs whose start came between plan and creation
         self._changed: list[Step] = []
 
     def run(self) -> Applied:
@@ -109,11 +110,14 @@ class Apply:
     def _create_one(self, step: Step, attempt: int) -> None:
         if step.specification is None:
             raise AssertionError(f"the step for {step.machine} creates no job")
-        parameters = creation(step.specification, self._plan.wave.name, self._clock(), attempt)
+        now = self._clock()
+        parameters = creation(step.specification, self._plan.wave.name, now, attempt)
         marked = [*parameters["Tag"], *({"Key": key, "Value": value} for key, value in self._marks.items())]
         fits = len(marked) <= MOST_TAGS
         job = self._plane.create(parameters | {"Tag": marked} if fits else parameters)
         self._created[job] = step
+        if step.specification.start is not None and step.specification.start <= now:
+            self._due.add(job)
         if self._marks and not fits:
             self._plane.tag([job], self._marks)
         if step.specification.placement.left_out:
@@ -145,7 +149,7 @@ class Apply:
 
     def _start(self) -> tuple[list[str], list[Problem], list[Problem]]:
         """Start the jobs that start at once. A job that cannot start now is scheduled."""
-        jobs = {job: step for job, step in self._created.items() if step.starts}
+        jobs = {job: step for job, step in self._created.items() if step.starts or job in self._due}
         jobs |= {step.job.id: step for step in self._changed if step.starts and step.job}
         warnings: list[Problem] = []
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.batch.plane import JobView, Plane
 from connector.batch.status import counting
-from connector.errors import Conflict, Ineligible, NotFound
+from connector.errors import BadInput, Conflict, Ineligible, NotFound
 
 _BY_HAND: Final = ("Ready", "Stopped")
 
@@ -53,6 +53,6 @@ def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _na
 def _refusal(plane: Plane, job: JobView) -> str:
     try:
         plane.start(job.id)
-    except (Conflict, Ineligible, NotFound) as refused:  # NotFound: somebody has just deleted it
+    except (BadInput, Conflict, Ineligible, NotFound) as refused:  # NotFound: somebody has just deleted it
         return str(refused)
     return ""

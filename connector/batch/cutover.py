@@ -28,7 +28,15 @@ from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, JobView, Plane, SourceView
 from connector.batch.resolve import Resolved, ResolvedMachine, resolve
 from connector.batch.status import counting
-from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound
+from connector.errors import (
+    BadInput,
+    Conflict,
+    ConnectorError,
+    ControlFailed,
+    Ineligible,
+    Interrupted,
+    NotFound,
+)
 from connector.outages import Silence
 
 POLL: Final = 2.0
@@ -68,6 +76,8 @@ class CutOver:
         self._group_of: dict[str, str] = {}  # by source, as the manifest says
         #: Of each job: the state that was said last, and whether its source was down.
         self._shown: dict[str, tuple[str, bool]] = {}
+        self._reasons: dict[str, str] = {}  # why something does not begin yet, as it was said last
+        self._refused: dict[str, str] = {}  # jobs whose cutover is refused for good, and why
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
         self._after = {group.name: group.after for group in wave.manifest.groups}
 
@@ -321,6 +331,8 @@ class CutOver:
             places = self._ranks(group, jobs)
             unfinished = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
             self._plane.unite(application(self._wave, group), unfinished)
+        elif not any(map(goes_down, jobs)) and self._plane.is_united(application(self._wave, group)):
+            self._plane.unite(application(self._wave, group), {})  # its order was taken out of the manifest
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
         self._owed.owe(Phase.AFTER_CUTOVER, [job.id for job in jobs], group)
         self._resuming |= {job.id for job in jobs if was_stopped(job)}
@@ -347,7 +359,8 @@ class CutOver:
     def _ask(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of waiting jobs, and start those whose cutover was stopped.
 
-        If a delta begins at this moment, wait for it and ask again.
+        If a delta begins at this moment, wait for it and ask again. A refusal that no waiting ends is a failure of its
+        machine, and stops no other.
         """
         for job in jobs:
             if self._resumes(job):
@@ -359,13 +372,26 @@ class CutOver:
             return
         cutover = self._wave.manifest.cutover
         for job in jobs:
-            if job.status != "Waiting":
+            if job.status != "Waiting" or job.id in self._refused:
                 continue
             try:
                 self._plane.cut_over(job.id, final_sync=cutover.finalSync if cutover else True)
                 self._told(f"{self._machine(job)}: cutover asked for")
             except (Conflict, NotFound) as refused:  # NotFound: somebody has just deleted it
-                self._told(f"{self._machine(job)}: not yet: {refused.what}")
+                self._not_yet(self._machine(job), refused)
+            except (BadInput, Ineligible) as refused:
+                self._refuse(self._machine(job), [job], refused)
+
+    def _not_yet(self, name: str, refused: ConnectorError) -> None:
+        """Say why nothing begins now, once for each reason."""
+        reason = " - ".join(filter(None, (refused.what, refused.remedy)))
+        if self._reasons.get(name) != reason:
+            self._reasons[name] = reason
+            self._told(f"{name}: not yet: {reason}")
+
+    def _refuse(self, name: str, jobs: Sequence[JobView], refused: ConnectorError) -> None:
+        self._refused |= {job.id: str(refused) for job in jobs}
+        self._told(f"{name}: refused: {refused}")
 
     def _resumes(self, job: JobView) -> bool:
         return was_stopped(job) and job.id in self._resuming
@@ -375,20 +401,26 @@ class CutOver:
         try:
             self._plane.start(job.id)
         except (Conflict, NotFound) as refused:
-            self._told(f"{self._machine(job)}: not yet: {refused.what}")
-            return
+            return self._not_yet(self._machine(job), refused)
+        except (BadInput, Ineligible) as refused:
+            self._resuming.discard(job.id)
+            return self._refuse(self._machine(job), [job], refused)
         self._resuming.discard(job.id)
-        self._told(f"{self._machine(job)}: its stopped cutover goes on")
+        return self._told(f"{self._machine(job)}: its stopped cutover goes on")
 
     def _ask_all(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of an application as soon as all of its jobs wait."""
-        if {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
+        if {job.status for job in jobs} - {"Finished"} != {"Waiting"} or self._refused.keys() & {
+            job.id for job in jobs
+        }:
             return
         try:
             self._plane.cut_over_all(application(self._wave, group))
             self._told(f"{_label(group)}: cutover asked for, all or none")
         except (Conflict, NotFound) as refused:
-            self._told(f"{_label(group)}: not yet: {refused.what}")
+            self._not_yet(_label(group), refused)
+        except (BadInput, Ineligible) as refused:
+            self._refuse(_label(group), [job for job in jobs if job.status == "Waiting"], refused)
 
     def _settled(self, group: str) -> bool:
         """Whether the group, if it is an application, can no longer be rolled back."""
@@ -436,7 +468,11 @@ class CutOver:
             jobs = [
                 job for name in groups for job in self._grouped().get(name, ()) if self._counts(name, job)
             ]
-            return [(self._machine(job), job_states.why(job)) for job in jobs if job.status in STUCK]
+            return [
+                (self._machine(job), self._refused.get(job.id) or job_states.why(job))
+                for job in jobs
+                if job.status in STUCK or job.id in self._refused
+            ]
         self._ask_each(groups, grouped)
         return None
 
@@ -445,7 +481,8 @@ class CutOver:
         return group not in self._held or job.id in self._held[group]
 
     def _rests(self, job: JobView) -> bool:
-        return job.status == "Finished" or (job.status in STUCK and not self._resumes(job))
+        stuck = job.status in STUCK or job.id in self._refused
+        return job.status == "Finished" or (stuck and not self._resumes(job))
 
     def _tell_state(self, job: JobView) -> None:
         """One line when a cutover under way reaches another state, or when its source goes down."""

@@ -30,6 +30,13 @@ from connector.specification import drill_words, source_down
 from connector.specification.fields import JOB_FIELDS
 
 PAGE: Final = 50
+#: What tells the rows of a list apart.
+_ROW_IDS: Final = {
+    "ReplicationJob": ("JobId",),
+    "SourceServer": ("SourceId",),
+    "Pass": ("PassId",),
+    "Resource": ("Kind", "Token", "ImageId", "ResourceId"),
+}
 PARALLEL: Final = 8  # calls at a time; more would only wait for the control plane's database
 
 Json = dict[str, Any]
@@ -82,19 +89,18 @@ class SmcPlane:
 
     def passes(self, job: str) -> Sequence[Passed]:
         try:
-            page = self._call("DescribeReplicationJobPasses", JobId=job, PageSize=PAGE)
+            rows = self._all("DescribeReplicationJobPasses", "Passes", "Pass", {"JobId": job})
         except BadInput:  # no such extension
             return []
-        return [_passed(row) for row in _rows(page, "Passes", "Pass") if row.get("Outcome") == "done"]
+        return [_passed(row) for row in rows if row.get("Outcome") == "done"]
 
     def image_files(self, job: str) -> Mapping[str, str]:
         """Where a job's images are, by id: their directory, or the id of an image of a cloud; empty for one that was removed."""
         try:
-            page = self._call("DescribeReplicationJobResources", JobId=job, PageSize=PAGE)
+            rows = self._all("DescribeReplicationJobResources", "Resources", "Resource", {"JobId": job})
         except BadInput:  # no such extension
             return {}
-        rows = [row for row in _rows(page, "Resources", "Resource") if row.get("ImageId")]
-        return {str(row["ImageId"]): _image_place(row) for row in rows}
+        return {str(row["ImageId"]): _image_place(row) for row in rows if row.get("ImageId")}
 
     def drills(self, ids: Sequence[str]) -> Mapping[str, DrillView]:
         """The last drill of each of these jobs that has one, by job; not those that only planned."""
@@ -142,10 +148,17 @@ class SmcPlane:
         self._call("CutOverMigrationApplication", Name=application)
 
     def settled(self, application: str) -> bool:
-        applications = _rows(
-            self._call("DescribeMigrationApplications", Name=application), "Applications", "Application"
-        )
-        return all(row["Settled"] for row in applications)
+        return all(row["Settled"] for row in self._applications(application))
+
+    def is_united(self, application: str) -> bool:
+        return bool(self._applications(application))
+
+    def _applications(self, name: str) -> list[Json]:
+        try:
+            answer = self._call("DescribeMigrationApplications", Name=name)
+        except BadInput:  # no such extension
+            return []
+        return _rows(answer, "Applications", "Application")
 
     def delete(self, job: str) -> None:
         self._call("DeleteReplicationJob", JobId=job)
@@ -164,11 +177,11 @@ class SmcPlane:
         pages = self._pool.map(
             lambda number: self._call(action, PageNumber=number, PageSize=PAGE, **filters), numbers
         )
-        name = "JobId" if singular == "ReplicationJob" else "SourceId"
-        rows: dict[str, Json] = {}
+        names = _ROW_IDS[singular]
+        rows: dict[tuple[str, ...], Json] = {}
         for page in (first, *pages):
             for row in _rows(page, plural, singular):
-                rows.setdefault(str(row[name]), row)
+                rows.setdefault(tuple(str(row.get(name)) for name in names), row)
         return list(rows.values())
 
 

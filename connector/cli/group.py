@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from connector.cli import acting, job_view, tables, watching
+from connector.cli import acting, job_view, source_down, tables, watching
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import GROUP, JOB, SOURCE, find, identity, items, rows, some, tag_words
@@ -196,15 +196,22 @@ def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None
 
 @group.command()
 @_GROUP
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @_WATCH
 @with_client
 @JSON
-def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
+def stop(client: SmcClient, word: str, yes: bool, then_watch: bool, as_json: bool) -> None:
     """Stop the workgroup's jobs. Their positions are kept.
+
+    Cutovers that have shut their sources down are stopped only after a question, because the sources stay down.
 
     \b
     connector group stop shop
     """
+    stoppable = [job for job in _jobs(client, word) if _possible(job, JobEvent.STOP)]
+    source_down.agree(
+        stoppable, "stop the cutovers of {names}? The sources stay down until you resume them", yes
+    )
     _act(client, word, JobEvent.STOP, acting.STOP, then_watch, as_json)
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import click
 
 from connector import amounts
-from connector.cli import tables
+from connector.cli import source_down, tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.records import GROUP, JOB, SOURCE, find, find_job, identity, items, rows, tag_words
+from connector.cli.records import GROUP, JOB, SOURCE, find, find_job, identity, items, rows, some, tag_words
 from connector.cli.tagging import tag_commands
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
@@ -247,15 +247,22 @@ def modify(client: SmcClient, word: str, name: str | None, description: str | No
 @click.option(
     "--force", is_flag=True, help="Delete its job too, and release the job's intermediate resources."
 )
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_client
 @JSON
-def delete(client: SmcClient, word: str, force: bool, as_json: bool) -> None:
+def delete(client: SmcClient, word: str, force: bool, yes: bool, as_json: bool) -> None:
     """Delete a source. The machine itself is not changed; a rescan registers it again.
+
+    With --force, a job that can be rolled back is deleted only after a question, or with --yes. A job whose cutover keeps
+    its source down is not deleted this way.
 
     \b
     connector source delete web-01
     """
-    key = identity(client, SOURCE, word)
+    row = find(client, SOURCE, word)
+    key = row["SourceId"]
+    if force and row.get("JobId"):
+        source_down.agree_to_lose_rollback(list(some(client, JOB, [row["JobId"]])), yes)
     client.call("DeleteSourceServer", SourceId=key, Force=force)
     tables.told(word, "deleted", {"SourceId": key}, as_json)
 

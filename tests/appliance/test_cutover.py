@@ -165,6 +165,14 @@ def test_what_resists_never_keeps_the_power_off(desk: Bench) -> None:
     assert done["powered_on"] and not done["restored_cbt"] and len(done["troubles"]) == 3
 
 
+def test_a_rollback_that_is_stopped_while_the_guest_may_shut_down_is_not_done(desk: Bench) -> None:
+    """A guest that shuts down later would stay off, and nobody would know."""
+    stop, board = Cancellation(), Board()
+    board.when(lambda phase, _: phase.startswith("waiting whether"), stop.set)
+    with pytest.raises(Interrupted, match="the guest may still shut down"):
+        desk.carry(_rollback(desk, settling=600.0), board, stop)
+
+
 def test_a_power_on_that_fails_is_the_error(desk: Bench) -> None:
     desk.carry(_final(desk))
     desk.estate.faults.add(Rule("PowerOnVM_Task", "fault", fault="InsufficientResourcesFault", times=None))

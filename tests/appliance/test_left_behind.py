@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -182,6 +183,31 @@ def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward,
     assert mended(ward.repair_context, ward.only()) == "the rest of the lock is not ours"
     ward.repair_context.reader = None
     assert ward.only().mend is None
+
+
+def test_the_lock_of_whoever_works_on_the_machine_now_is_no_finding(ward: Ward) -> None:
+    """Neither that of a backup nor that of another installation, which would lose what keeps the machine in its place."""
+    prepared = ward.place.estate.export.root / "prepared"
+    prepared.mkdir(exist_ok=True)
+    (prepared / f"{ward.place.vm}@{b'a backup'.hex()}").write_text(f"{os.getpid()}\n")
+    assert ward.only().check == "lock"
+    snapshots = ward.place.estate.snapshots
+    for name, text in (("VEEAM BACKUP TEMPORARY SNAPSHOT", ""), ("x", "connector:cffffffffffffffff:p-1")):
+        shot = snapshots.create(ward.place.vm, name, text)
+        assert ward.found() == []
+        snapshots.remove(ward.place.vm, shot)
+    assert ward.only().check == "lock"
+
+
+def test_a_lock_is_of_its_installation(ward: Ward, tmp_path: Path) -> None:
+    vcenter = ward.repair_context.vcenter
+    ward.place.estate.power.off(ward.place.vm)
+    disk = vcenter.find(ward.place.vm).disks[0]
+    access = replace(vcenter.disk_access(ward.place.vm, None, disk), owner="another")
+    with closing(VddkReader(tmp_path / "vddk").open(access)):
+        assert mended(ward.repair_context, ward.only()) == "the rest of the lock is not ours"
+        assert vcenter.locked() == (ward.place.vm,)
+    assert vcenter.locked() == ()
 
 
 def test_the_lock_of_a_reader_that_died_with_its_snapshot_is_undone_after_the_snapshot(

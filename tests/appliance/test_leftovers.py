@@ -12,7 +12,7 @@ from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.leftovers import Cleaner
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.cancellation import Cancellation
-from connector.errors import ConnectorError, NotFound, VCenterFault
+from connector.errors import ConnectorError, Interrupted, NotFound, VCenterFault
 from connector.model import Machine
 from tests.control.conftest import machine
 from tests.waiting import PATIENCE
@@ -95,6 +95,18 @@ def test_a_machine_that_is_being_read_is_left_alone() -> None:
         assert cleaner.once() == 0
     assert (vcenter.cleared, plane.left) == ([], ["snap"])
     assert cleaner.once() == 1
+
+
+def test_whoever_waits_for_a_machine_lock_says_so_and_hears_a_stop() -> None:
+    """A clean-up may have it for hours, while vCenter merges a snapshot."""
+    locks, stop, said = MachineLocks(), Cancellation(), threading.Event()
+    with locks.held("vm-1", Cancellation(), said.set):
+        assert not said.is_set()
+        threading.Thread(target=lambda: said.wait(PATIENCE) and stop.set(), daemon=True).start()
+        with pytest.raises(Interrupted), locks.held("vm-1", stop, said.set):
+            raise AssertionError("it has the lock")
+    with locks.held("vm-1", stop):
+        pass
 
 
 def test_it_looks_by_itself_until_it_is_stopped() -> None:

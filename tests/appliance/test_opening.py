@@ -196,6 +196,26 @@ def test_a_host_without_room_for_one_more_disk_is_waited_for(tmp_path: Path) -> 
         assert desk.state == "waiting for the host, which had no NFC memory or connections left"
 
 
+class Both(Waiting):
+    """First no host serves the machine, for longer than a host may be busy; then the new one is busy."""
+
+    def disk_access(self, *details: object) -> DiskAccess:
+        if self.asked == 3:
+            self.failed = HostOverloaded("no NFC memory is left", retryable=True)
+        return super().disk_access(*details)
+
+
+def test_a_wait_for_memory_does_not_begin_with_the_wait_for_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY", 0.5)
+    monkeypatch.setattr(opening, "OPENING", Backoff(0.3, 0.3, spread=False))
+    desk = Both(tmp_path, GOOD)
+    desk.times = 4
+    with closing(desk.open()):
+        assert desk.asked == 5
+
+
 def test_a_host_that_never_has_room_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "BUSY", 0.1)
     desk = Waiting(tmp_path, GOOD)

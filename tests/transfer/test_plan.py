@@ -96,6 +96,15 @@ def test_what_a_later_attempt_delivered_again_is_not_stale_for_the_earlier_one()
     assert plan(CAPACITY, [Extent(0, 4 * CELL)], [later, earlier]).read == changed
 
 
+def test_what_is_stale_outside_of_what_is_wanted_is_read_and_never_taken_for_zeros() -> None:
+    """Whether it is allocated was asked for the wanted ranges only: a repair may have delivered others."""
+    attempt = InterruptedAttempt([Extent(0, CELL), Extent(8 * CELL, 2 * CELL)], [Extent(0, CAPACITY)])
+    wanted = [Extent(0, 2 * CELL)]
+    made = plan(CAPACITY, wanted, [attempt], allocated=[Extent(0, CELL)])
+    assert made.read == [Extent(0, CELL), Extent(8 * CELL, 2 * CELL)]
+    assert made.zero == [Extent(CELL, CELL)]
+
+
 def test_what_became_stale_is_covered_even_where_nothing_is_allocated_any_more() -> None:
     made = plan(CAPACITY, [], [InterruptedAttempt([Extent(0, 2 * CELL)], [Extent(0, CELL)])])
     assert made.read == made.cover == [Extent(0, CELL)]

@@ -17,6 +17,7 @@ from connector.errors import ConnectorError, NotFound
 from connector.model import Machine, PowerState
 from connector.sources.reader import Reader
 from connector.vcenter.client import SNAPSHOT, TRACKING, Leftover, Tracking, VCenter
+from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import nameless
 
 log = logging.getLogger(__name__)
@@ -229,10 +230,25 @@ def _foreign_consolidations(repair_context: RepairContext) -> Iterator[LeftoverF
             yield LeftoverFinding("consolidation", machine.name, message)
 
 
+def _is_read_by_others(repair_context: RepairContext, moref: str) -> bool:
+    """Whether somebody else works on the machine now: a backup, or another installation of ours that reads a snapshot."""
+    owner = repair_context.vcenter.owner
+    tickets = [Ticket.of(node.description) for node in repair_context.machines[moref].snapshots]
+    if any(ticket is not None and ticket.owner != owner for ticket in tickets):
+        return True
+    try:
+        return bool(repair_context.vcenter.occupied(moref))
+    except ConnectorError as failed:
+        log.info("%s: it is not known whether somebody works on it: %s", moref, failed)
+        return True
+
+
 def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Machines that vCenter may not move although no pass of ours reads them."""
     for moref in repair_context.vcenter.locked():
         if moref in repair_context.running_machines or moref not in repair_context.machines:
+            continue
+        if _is_read_by_others(repair_context, moref):
             continue
         on = repair_context.name(moref)
         message = "it is locked: vCenter may not move it, as while its disks are read"

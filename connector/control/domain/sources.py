@@ -24,6 +24,7 @@ class SourceEvent(StrEnum):
     SEEN = "seen"
     LOST = "lost"
     TAKEN = "taken"
+    RETAKEN = "taken again by a rollback"
     FREED = "freed"
     DELETE = "delete"
     DELETED = "deleted"
@@ -33,10 +34,12 @@ TRANSITIONS: Final = {
     (SourceState.AVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
     (SourceState.AVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
     (SourceState.AVAILABLE, SourceEvent.TAKEN): SourceState.IN_USE,
+    (SourceState.AVAILABLE, SourceEvent.RETAKEN): SourceState.IN_USE,
     (SourceState.AVAILABLE, SourceEvent.FREED): SourceState.AVAILABLE,
     (SourceState.AVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
     (SourceState.UNAVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
     (SourceState.UNAVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.RETAKEN): SourceState.IN_USE,  # no other member waits for it
     (SourceState.UNAVAILABLE, SourceEvent.FREED): SourceState.UNAVAILABLE,
     (SourceState.UNAVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
     (SourceState.IN_USE, SourceEvent.SEEN): SourceState.IN_USE,
@@ -49,6 +52,7 @@ TRANSITIONS: Final = {
 
 _REFUSED: Final = {
     SourceEvent.TAKEN: "no job can be made or started for it",
+    SourceEvent.RETAKEN: "its job cannot be rolled back",
     SourceEvent.DELETE: "it cannot be deleted",
 }
 _REMEDIES: Final = {

@@ -80,11 +80,15 @@ def leftover(machine: Source, row: TrackedResource) -> Json:
     return resource(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
 
 
-def remembered(machine: Source, row: TrackedResource, status: jobs.JobStatus) -> Json:
-    """A resource that may still be in vCenter, and whether its job still needs it."""
+def remembered(machine: Source, row: TrackedResource, status: jobs.JobStatus, in_use: bool) -> Json:
+    """A resource that may still be in vCenter, and whether a job still needs it: its own, or another one of the machine."""
     over = (jobs.JobStatus.FINISHED, jobs.JobStatus.EXPIRED, jobs.JobStatus.DELETING, jobs.JobStatus.DELETED)
     where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
-    return resource(row) | where | {"busy": status is jobs.JobStatus.RUNNING, "over": status in over}
+    return (
+        resource(row)
+        | where
+        | {"busy": status is jobs.JobStatus.RUNNING, "over": status in over and not in_use}
+    )
 
 
 def open_cutover(machine: Source, row: Job) -> Json:

@@ -31,7 +31,7 @@ def move(database: Database, connection: sa.Connection, job: Job, event: JobEven
         values["expired"] = now
     if event is JobEvent.ROLLBACK and job.status is JobStatus.FINISHED:
         _must_be_the_only_one(connection, job)
-        sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
+        sources.move(connection, job.source_id, SourceEvent.RETAKEN, last_job=job.id)
     updated = connection.execute(
         _JOBS.update()
         .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)

@@ -26,7 +26,7 @@ class Removal:
     def source(self, source_id: str, *, force: bool) -> None:
         """Set the source to Deleting; with `force` its jobs too.
 
-        Raises `StateRefusal` if the source has a running job, or any job without `force`.
+        Raises `StateRefusal` if the source has a running job, a job whose cutover keeps it down, or any job without `force`.
         """
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
@@ -45,6 +45,13 @@ class Removal:
                     "the source has a job",
                     on=alive[0].id,
                     remedy="delete the job first, or delete the source with force",
+                )
+            if down := [job for job in alive if job.down_since and job.status is not JobStatus.FINISHED]:
+                raise StateRefusal(
+                    RefusalCode.SOURCE_RELATED,
+                    f"SOURCE IS DOWN: a cutover of its job {down[0].name} shut the machine down",
+                    on=down[0].id,
+                    remedy="resume the cutover or roll it back; to give it up, delete the job itself",
                 )
             for job in alive:
                 job_rows.delete(self._database, connection, job)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from connector.cloud.provider import DRILL_PREFIX
 from connector.control.domain.entities import OUTLIVING, JobImage, Json, Source, TrackedResource
-from connector.control.domain.jobs import JobStatus
+from connector.control.domain.jobs import UNFINISHED, JobStatus
 from connector.control.store import sources, tables
 from connector.control.store.database import Database, new_id
 from connector.errors import Conflict
@@ -136,8 +136,11 @@ class TrackedResources:
             for row in rows
         ]
 
-    def remembered(self, vcenter: str) -> list[tuple[Source, TrackedResource, JobStatus]]:
-        """All resources in this vCenter whose removal is not recorded, with their machines and the status of their jobs."""
+    def remembered(self, vcenter: str) -> list[tuple[Source, TrackedResource, JobStatus, bool]]:
+        """All resources in this vCenter whose removal is not recorded, with their machines and the status of their jobs.
+
+        The last value: whether the machine has an unfinished job, of which the resource need not be.
+        """
         query = (
             sa.select(_OBJECTS, tables.jobs.c.source_id, tables.jobs.c.status)
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
@@ -149,12 +152,16 @@ class TrackedResources:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             sources_by_id = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+            statuses = [status for status in UNFINISHED if status is not JobStatus.EXPIRED]
+            unfinished = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status.in_(statuses))
+            in_use = set(connection.execute(unfinished).scalars())
         beside = ("source_id", "status")
         return [
             (
                 sources_by_id[row.source_id],
                 TrackedResource(**{k: v for k, v in row._mapping.items() if k not in beside}),
                 JobStatus(row.status),
+                row.source_id in in_use,
             )
             for row in rows
         ]
@@ -171,7 +178,7 @@ class TrackedResources:
 
     def cleaned(self, token: str, vcenter: str, trouble: str = "") -> None:
         """Record that an appliance removed this resource, or why it could not. Repeating it is harmless."""
-        for _, resource, _status in self.remembered(vcenter):
+        for _, resource, _status, _in_use in self.remembered(vcenter):
             if resource.token == token:
                 place, kind = resource.place, resource.kind
                 self.record(
