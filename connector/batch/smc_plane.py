@@ -173,7 +173,7 @@ class SmcPlane:
     def _all(self, action: str, plural: str, singular: str, filters: Json) -> list[Json]:
         """The rows of all pages. A row that moves to another page meanwhile comes once."""
         first = self._call(action, PageNumber=1, PageSize=PAGE, **filters)
-        numbers = range(2, -(-int(first["TotalCount"]) // PAGE) + 1)
+        numbers = range(2, -(-int(first.get("TotalCount", 0)) // PAGE) + 1)
         pages = self._pool.map(
             lambda number: self._call(action, PageNumber=number, PageSize=PAGE, **filters), numbers
         )

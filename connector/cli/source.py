@@ -105,8 +105,8 @@ _PARTS: Final[tuple[tables.Column, ...]] = (
     ("in all", _lasting("Total")),
 )
 ESTIMATE: Final[tuple[tables.Column, ...]] = (
-    ("line", lambda row: amounts.line(int(row.get("BytesPerSecond") or 0))),
-    ("line is", lambda row: "as passes have measured it" if row.get("RateMeasured") else "as given"),
+    ("link", lambda row: amounts.line(int(row.get("BytesPerSecond") or 0))),
+    ("rate is", lambda row: "as passes have measured it" if row.get("RateMeasured") else "as given"),
     *_PARTS,
 )
 SHARES: Final[tuple[tables.Column, ...]] = (

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from connector.batch.apply import Apply
 from connector.batch.begin import begin
 from connector.batch.earlier import finished_elsewhere
 from connector.batch.resolve import resolve
 from connector.batch.status import status
+from connector.errors import BadInput
 from tests.batch.conftest import HEAD, Estate, wave
 from tests.control.house import House
 
@@ -58,6 +61,22 @@ def test_one_that_is_refused_stops_no_other(estate: Estate) -> None:
     assert begun.started == ("web",)
     assert [name for name, _ in begun.failed] == ["db"]
     assert estate.house.status(jobs["db"].id) == "Ready"
+
+
+def test_one_that_is_refused_for_good_stops_no_other(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a target instance that runs: waiting does not help."""
+    jobs = _applied(estate, "web", "db")
+    begins = estate.plane.start
+
+    def refuse_one(job: str) -> None:
+        if job == jobs["db"].id:
+            raise BadInput("the target instance is running", on="i-1", remedy="stop it")
+        begins(job)
+
+    monkeypatch.setattr(estate.plane, "start", refuse_one)
+    begun = begin(estate.plane, "w1")
+    assert begun.started == ("web",)
+    assert begun.failed == (("db", "i-1: the target instance is running; stop it"),)
 
 
 def test_a_machine_of_the_manifest_without_a_job_is_missing(estate: Estate) -> None:

@@ -31,7 +31,7 @@ from connector.cli.batch import cutover_code
 from connector.cli.batch_view import print_cutover, print_report, print_status
 from connector.control.domain.entities import Outcome as Ended
 from connector.control.domain.entities import Task
-from connector.errors import Conflict, ControlFailed, Interrupted, NotFound
+from connector.errors import BadInput, Conflict, ControlFailed, Interrupted, NotFound
 from tests.batch.conftest import HEAD, Estate, wave
 
 WAVE = (
@@ -506,6 +506,58 @@ def test_a_group_with_an_order_of_which_one_fails_is_running_again_and_says_who(
             cut.estate.plane.start(job.id)
     assert cut.run(regardless=True).failed == ()
     assert set(cut.states().values()) == {"Finished"}
+
+
+def test_a_group_that_lost_its_order_is_cut_over_machine_by_machine(cut: Cut) -> None:
+    """Its application was made by an earlier cutover, which was rolled back."""
+    cut.text, cut.fail = ORDERED, {"web-01"}
+    assert cut.run(regardless=True).failed
+    cut.text, cut.fail = WAVE, set()
+    for job in cut.estate.plane.jobs("w1"):
+        if job.status == "Stopped":
+            cut.estate.plane.start(job.id)
+    assert cut.run(regardless=True).failed == ()
+    assert set(cut.states().values()) == {"Finished"}
+    assert "group web: cutover asked for, all or none" in cut.said  # in the first run
+    assert sum("cutover asked for" in line for line in cut.said if line.startswith("web-")) == 2
+
+
+def test_a_refusal_that_no_waiting_ends_is_a_failure_of_its_machine(
+    cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {source.id: source.name for source in cut.estate.plane.sources()}
+    machines = {job.id: names[job.source] for job in cut.estate.plane.jobs("w1")}
+    cut_over = cut.estate.plane.cut_over
+
+    def refuse_one(job: str, *, final_sync: bool) -> None:
+        if machines[job] == "web-01":
+            raise BadInput("its disk is too large", on="web-01", remedy="choose another format")
+        cut_over(job, final_sync=final_sync)
+
+    monkeypatch.setattr(cut.estate.plane, "cut_over", refuse_one)
+    done = cut.run(regardless=True)
+    assert done.failed == (("web-01", "web-01: its disk is too large; choose another format"),)
+    assert cut.states() == {"db-01": "Finished", "web-02": "Finished", "web-01": "Waiting"}
+    assert sum("too large" in line for line in cut.said) == 1
+
+
+def test_what_is_waited_for_is_said_once(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_over, left = cut.estate.plane.cut_over, [10]
+
+    def full(job: str, *, final_sync: bool) -> None:
+        left[0] -= 1
+        if left[0] > 0:
+            raise Conflict(
+                "the limit of running jobs is reached: 1", remedy="start it when another has ended"
+            )
+        cut_over(job, final_sync=final_sync)
+
+    monkeypatch.setattr(cut.estate.plane, "cut_over", full)
+    assert cut.run(regardless=True).failed == ()
+    waits = [line for line in cut.said if "limit of running jobs" in line]
+    assert waits == [
+        "db-01: not yet: the limit of running jobs is reached: 1 - start it when another has ended"
+    ]
 
 
 def test_after_a_rollback_a_cutover_says_how_to_go_on_and_a_later_one_ends_well(cut: Cut) -> None:

@@ -564,6 +564,39 @@ def test_a_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(hous
     assert house.status(jobs["web"]) == "Stopped"
 
 
+def test_a_finished_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(house: House) -> None:
+    away = house.enrol("a2", "https://other")
+    house.register("web")
+    house.sources |= {"db": house.register("db", by=away)[0]}
+    jobs = {name: house.incremental(name) for name in ("web", "db")}
+    for name, job in jobs.items():
+        house.service.start(job)
+        for _ in range(4):
+            house.turn()
+            house.carry(by=away if name == "db" else None)
+        house.turn()
+    house.applications.put("shop", {jobs["web"]: 1, jobs["db"]: 2})
+    house.applications.cutover("shop", {})
+    for _ in range(4):
+        house.turn()
+        for appliance in (house.appliance, away):
+            if (found := house.take(appliance, power_tasks=True)) is not None:
+                if found.task is Task.SHUTDOWN:
+                    house.store.cutovers.going_down(found.job_id, found.id)
+                house.finish(found.id, appliance, Outcome.DONE, None, {})
+            house.carry(by=appliance)
+    house.turn()
+    assert {house.status(job) for job in jobs.values()} == {"Finished"}
+    house.service.revoke(away.id)
+    house.turn()
+    assert house.store.sources.of(house.get(jobs["db"])).state == "Unavailable"
+    house.applications.rollback("shop")
+    for _ in range(3):
+        house.turn()
+    assert house.status(jobs["web"]) == "Running/RollingBack"
+    assert _errand(house) == "web"
+
+
 def test_to_look_at_an_application_that_waits_is_no_write_with_consequences(house: House) -> None:
     jobs = _off(house)
     house.carry()

@@ -13,6 +13,7 @@ from connector.control.domain.downtime import SHUTDOWN, predicted
 from connector.control.domain.drills import Drill, DrillState
 from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass, Task
 from connector.control.domain.jobs import JobEvent
+from connector.control.domain.refusals import StateRefusal
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.http import views
 from connector.control.smc import extension_shapes as show
@@ -271,6 +272,17 @@ def test_a_source_that_is_deleted_with_a_finished_cutover_is_not_called_down(hou
     assert house.status(job) == "Finished"
     house.store.removal.source(house.get(job).source_id, force=True)
     assert (house.status(job), house.get(job).down_since) == ("Deleting", None)
+
+
+def test_a_source_that_a_cutover_keeps_down_is_not_deleted_with_its_job(house: House) -> None:
+    """Afterwards nothing could power it on again, and nobody had been asked."""
+    job, found = _cut_over(house, 10.0)
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "ReaderFailed", "what": "broken"}, {})
+    house.turn()
+    assert house.status(job) == "InError" and house.get(job).down_since is not None
+    with pytest.raises(StateRefusal, match="SOURCE IS DOWN: a cutover of its job"):
+        house.store.removal.source(house.get(job).source_id, force=True)
+    assert house.status(job) == "InError"
 
 
 def test_a_source_that_stayed_on_was_not_down(house: House) -> None:

@@ -54,7 +54,7 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 
 - Only agentless migration of virtual machines is offered: `JobType` 3, the default. 0, 1 and 2 are refused, and so are
   `ContainerImage` and `CreateCrossZoneMigrationJob`; the messages say why.
-- `TargetInstance` is refused: providers make images. An incremental job makes images in any case.
+- `TargetInstance` is offered for jobs that run once, by providers that have such instances. An incremental job makes images.
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
 - `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
   source.

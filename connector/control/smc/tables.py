@@ -421,7 +421,7 @@ _PERIOD: Final = tuple(
 )
 ESTIMATE_ANSWER: Final = (
     *_PERIOD,
-    _whole("BytesPerSecond", "of the line"),
+    _whole("BytesPerSecond", "of the link"),
     _flag("RateMeasured", "passes have reached it; else it was given"),
     _list(
         "SourceServers",
