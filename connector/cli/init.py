@@ -135,8 +135,7 @@ def _asked(options: dict[str, str | None], line: _Line) -> Answers:
             "password_file", "File with its password (mode 0600, one line)", _BLANK.password_file
         ),
     )
-    control = say("control", "Control plane, as https://HOST:PORT")
-    VCenterAddress.parse(control)
+    control = str(VCenterAddress.parse(say("control", "Control plane, as https://HOST:PORT")))
     pin = options.get("control_thumbprint") or line.compare("--control-thumbprint", control, "control plane")
     return replace(
         answers,

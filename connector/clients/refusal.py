@@ -69,6 +69,16 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("InternalError", ControlFailed),
 )
 
+#: How the codes of our API begin that a run can end with. Everything else is a code of the target's cloud.
+_OURS: Final = (
+    "ControlPlane.",
+    "InternalError",
+    "ReplicationJob",
+    "ServiceUnavailable",
+    "SourceServer",
+    "TransitionInstance.",
+)
+
 _BY_STATUS: Final = {401: AuthenticationFailed, 403: NotPermitted, 404: NotFound, 409: Conflict}
 
 #: Sentences that are clearer than the server's. {action} and {apart} are filled in.
@@ -101,8 +111,13 @@ def kind_of(code: str, status: int) -> type[ConnectorError]:
 
 
 def failure_of(code: str) -> type[ConnectorError]:
-    """The error for the ErrorCode of a failed job: the id of an error, or a code that is documented for the job."""
-    return catalogue().get(code) or kind_of(code, 500)
+    """The error for the ErrorCode of a failed job: the id of an error, a code of our API, or one of the target's cloud.
+
+    A cloud's code is a failure of the target, whatever the same word means in our API.
+    """
+    if error := catalogue().get(code):
+        return error
+    return kind_of(code, 500) if not code or code.startswith(_OURS) else TargetFailed
 
 
 def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on: str) -> ConnectorError:

@@ -12,6 +12,7 @@ import json
 import os
 import posixpath
 import sys
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 LABEL = "security.selinux"
@@ -114,23 +115,34 @@ class GuestHandle:
 
     def write(self, data: bytes, path: str, mode: int) -> None:
         """Replace a file's content in place, so that owner, mode and labels stay; or make a new one like its directory."""
-        is_new = self.size(path) is None
-        if is_new:
-            self._handle.mkdir_p(posixpath.dirname(path))
+        if self.size(path) is not None:
+            self._handle.write(path, data[:PIECE])
+            return self.append(data[PIECE:], path)
+        directory, new = posixpath.dirname(path), [path]
+        while not self._handle.is_dir(directory, followsymlinks=True):
+            new.append(directory)
+            directory = posixpath.dirname(directory)
+        self._handle.mkdir_p(posixpath.dirname(path))
         self._handle.write(path, data[:PIECE])
         self.append(data[PIECE:], path)
-        if is_new:
-            self._handle.chmod(mode, path)
-            self._label(path)
+        self._handle.chmod(mode, path)
+        return self._label(new, directory)
 
     def append(self, data: bytes, path: str) -> None:
         for place in range(0, len(data), PIECE):
             self._handle.write_append(path, data[place : place + PIECE])
 
-    def _label(self, path: str) -> None:
-        """A guest with SELinux gets no file without a label: it would have to label its whole disk at the next start."""
-        if self._labels:
-            label = self._handle.getxattr(posixpath.dirname(path), LABEL)
+    def _label(self, paths: Sequence[str], like: str) -> None:
+        """Give new files and directories the label of the directory in which they are. A guest with SELinux gets nothing
+        without a label: it would have to label its whole disk at the next start.
+        """
+        if not self._labels:
+            return
+        try:
+            label = self._handle.getxattr(like, LABEL).rstrip(b"\0").decode()  # a label is set as text
+        except RuntimeError:  # a file system without labels, such as that of EFI
+            return
+        for path in paths:
             self._handle.setxattr(LABEL, label, len(label), path)
 
     def remove(self, path: str) -> None:

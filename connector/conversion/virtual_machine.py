@@ -27,7 +27,7 @@ from connector.transfer.qemu_img import qemu_img
 
 MIB: Final = 1 << 20
 QEMU: Final = "qemu-system-x86_64"
-_INSTALL: Final = "install the Debian packages qemu-system-x86 and ovmf"
+_INSTALL: Final = "install the Debian packages qemu-system-x86, qemu-utils and ovmf"
 _FIRMWARE: Final = (
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),

@@ -37,13 +37,15 @@ class ReaderSettings:
 class HostUse:
     """What the chosen readers need of ESXi hosts: `host`, to reach them by name at all, and `port`, their port 902.
 
-    `without_host` and `without_port`: the reader that goes on where one of these is missing; empty: none.
+    `without_host` and `without_port`: the reader that goes on where one of these is missing; empty: none. `files`: the port
+    at which hosts serve the files that no other reader reads first; 0: none does.
     """
 
     host: bool = True
     port: bool = True
     without_host: str = ""
     without_port: str = ""
+    files: int = 0
 
     @classmethod
     def of(cls, settings: ReaderSettings) -> HostUse:
@@ -56,7 +58,10 @@ class HostUse:
         def without(needy: set[str]) -> str:
             return next((name for name in chosen if name not in needy), "")
 
-        return cls(not host.isdisjoint(chosen), not port.isdisjoint(chosen), without(host), without(port))
+        files = settings.https.host_port if chosen[0] == "https" else 0
+        return cls(
+            not host.isdisjoint(chosen), not port.isdisjoint(chosen), without(host), without(port), files
+        )
 
 
 _MAKERS: Final[Mapping[str, Callable[[ReaderSettings], Reader | None]]] = {

@@ -23,6 +23,7 @@ PROTOCOL = "agentless-blocks/1"
 BATCH = 1 << 19
 DEAD_AFTER = 30  # seconds without a TCP answer after which the peer counts as dead
 HANDSHAKE = 10.0  # seconds
+SILENCE = 60.0  # seconds without a byte after which a connection is given up
 
 
 def context(credential: Credential, *, server: bool, protocol: str | None = PROTOCOL) -> ssl.SSLContext:
@@ -94,7 +95,7 @@ class Channel:
     """
 
     def __init__(
-        self, sock: socket.socket, tls: ssl.SSLContext, *, server: bool, timeout: float = 60.0
+        self, sock: socket.socket, tls: ssl.SSLContext, *, server: bool, timeout: float = SILENCE
     ) -> None:
         self._sock = sock
         self.peer = _name(sock)
@@ -239,7 +240,7 @@ class Channel:
         return count > 0
 
 
-def connect(host: str, port: int, credential: Credential, *, timeout: float = 60.0) -> Channel:
+def connect(host: str, port: int, credential: Credential, *, timeout: float = SILENCE) -> Channel:
     """Connect to an instance and authenticate both sides. Raises TransferFailed or TrustFailed."""
     tls = context(credential, server=False)
     try:

@@ -72,6 +72,10 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         PortFact(FactKind.HOST_TLS, "esx:443", "", CLOSED),
         PortFact(FactKind.HOST_TLS, "esx:443"),
     ),
+    "each host that runs machines serves the files of their disks, where the reader https reads them there": (
+        PortFact(FactKind.HOST_FILES, "esx:443", "", CLOSED),
+        PortFact(FactKind.HOST_FILES, "esx:443"),
+    ),
     "the instance's ports are open": (
         PortFact(FactKind.INSTANCE, "in:8703", "", CLOSED),
         PortFact(FactKind.INSTANCE, "in:8703"),

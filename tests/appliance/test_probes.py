@@ -111,7 +111,6 @@ READERS = {
     "vddk alone": (ReaderSettings(Path("/opt/vddk"), preferred="vddk"), True),
     "vddk over SAN": (ReaderSettings(Path("/opt/vddk"), "san:hotadd", preferred="vddk"), False),
     "https through vCenter": (ReaderSettings(preferred="https"), False),
-    "https from hosts": (ReaderSettings(https=HttpsSettings(host_port=443), preferred="https"), False),
     "any": (ReaderSettings(), True),
 }
 
@@ -125,6 +124,17 @@ def test_port_902_is_needed_by_readers_that_use_it(home: World, readers: str) ->
         found = list(judge(probes.after_login("vc", seen, ports, use=HostUse.of(settings))))
     assert {(one.check, one.bad) for one in found} == ({("A6", True)} if needed else set())
     assert all(("only the reader https is left" in one.what) is (readers == "any") for one in found)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_disks_that_are_read_as_files_of_the_host_need_its_port(home: World, is_open: bool) -> None:
+    """And no other: a closed port 443 says nothing then."""
+    seen = replace(facts_of(home), grants=())
+    with closed() as port:
+        serves = port_of(home) if is_open else port
+        use = HostUse.of(ReaderSettings(https=HttpsSettings(host_port=serves), preferred="https"))
+        findings = list(judge(probes.after_login("vc", seen, Ports(port, port), use=use)))
+    assert {(finding.check, finding.bad) for finding in findings} == (set() if is_open else {("A7", True)})
 
 
 def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.clients.refusal import KINDS, kind_of, refused
+from connector.clients.refusal import KINDS, failure_of, kind_of, refused
 from connector.clients.smc import Access, SmcClient
 from connector.control.domain.access import Role
 from connector.control.smc.catalogue import CODES
-from connector.errors import EXIT_CODES, AuthenticationFailed, BadInput, ControlFailed
+from connector.errors import EXIT_CODES, AuthenticationFailed, BadInput, ControlFailed, ReaderFailed
 from tests.cli.conftest import Connector, Ran, Speaker
 from tests.smc.conftest import Cloud
 from tests.waiting import PATIENCE
@@ -221,3 +221,24 @@ def test_access_that_cannot_work(given: dict[str, Any]) -> None:
 
 def test_words_that_are_not_utf_8_are_refused(connector: Connector) -> None:
     assert "not UTF-8" in one_line(connector("source", "show", "web\udcff", code=2))
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("OperationDenied.NoStock", 9),
+        ("QuotaExceed.ElasticQuota", 9),
+        ("NotEnoughBalance", 9),
+        ("InvalidVSwitchId.NotFound", 9),
+        ("InvalidAccessKeyId.NotFound", 9),
+        ("QuotaExceeded.Vpc", 9),
+        ("TransitionInstance.Released", 9),
+        ("ReaderFailed", ReaderFailed.exit_code),
+        ("", ControlFailed.exit_code),
+    ],
+)
+def test_a_job_that_fails_by_a_code_of_its_cloud_is_a_failure_of_the_target(
+    code: str, exit_code: int
+) -> None:
+    """The same words mean something else in the control plane's own API: nobody's access key is wrong here."""
+    assert failure_of(code).exit_code == exit_code

@@ -101,6 +101,16 @@ def test_relative_paths_are_written_as_absolute_ones(
     assert files == (tmp_path / "p", tmp_path / "control" / "code", tmp_path / "state")
 
 
+def test_an_address_without_its_scheme_is_written_with_it(run: Connector, tmp_path: Path) -> None:
+    """As programs take it: the file must work."""
+    file = tmp_path / "appliance.yaml"
+    words = ["--name", "edge-1", "--vcenter", "vc.example.com", "--user", "me@vsphere.local", "--offline"]
+    words += ["--password-file", "", "--thumbprint", "aa" * 32, "--control", "control.example.com:8443"]
+    words += ["--control-thumbprint", "bb" * 32, "--activation-code-file", "/no/code", "--state", "/no"]
+    run("init", str(file), *words)
+    assert from_yaml(file).control.url == "https://control.example.com:8443"
+
+
 def test_a_certificate_that_is_not_accepted_writes_nothing(
     place: World, cloud: Cloud, tmp_path: Path
 ) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from connector.conversion import guest_disks
-from connector.conversion.guest_disks import opened
+from connector.conversion.guest_disks import GuestSystem, opened
 from connector.conversion.virtual_machine import BootDisk
 from connector.errors import BadInput, TargetFailed
 from tests.processes import children
@@ -65,3 +67,35 @@ def test_the_child_gets_no_secret_and_keeps_libguestfss_own_system(
     assert variables["TMPDIR"] == str(tmp_path)
     assert variables["LIBGUESTFS_CACHEDIR"] == "/var/tmp"
     assert not list(tmp_path.glob(".guestfs-*"))
+
+
+@pytest.mark.slow
+def test_what_is_new_in_a_guest_with_selinux_has_the_label_of_its_directory(tmp_path: Path) -> None:
+    """New directories too; a file system without labels, such as that of EFI, is no error."""
+    if missing := [tool for tool in ("mke2fs", "debugfs", "mkfs.vfat") if shutil.which(tool) is None]:
+        pytest.skip(f"needs {', '.join(missing)} (Debian packages e2fsprogs, dosfstools)")
+    label, root, efi = "system_u:object_r:etc_t:s0", tmp_path / "root.raw", tmp_path / "efi.raw"
+    tree = tmp_path / "tree"
+    for name in ("etc", "usr", "boot"):
+        (tree / name).mkdir(parents=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, root, "64M"], check=True)
+    for name in ("etc", "usr"):
+        subprocess.run(["debugfs", "-w", "-R", f"ea_set /{name} security.selinux {label}", root], check=True)
+    efi.write_bytes(bytes(64 << 20))
+    subprocess.run(["mkfs.vfat", efi], check=True, stdout=subprocess.DEVNULL)
+    disks = [BootDisk(root, "raw"), BootDisk(efi, "raw")]
+    with opened(disks, tmp_path, "tcg", writable=True) as guest:
+        mounts = {"/": "/dev/sda", "/boot": "/dev/sdb"}
+        system = GuestSystem("/dev/sda", "linux", "fedora", "a guest", "x86_64", mounts)
+        assert guest.mount(system, writable=True).unmounted == {}
+        guest.write("/usr/local/lib/connector/first-boot", b"x", 0o755)
+        guest.write("/boot/EFI/BOOT/BOOTX64.EFI", b"x", 0o644)
+        guest.finish()
+    for path in ("/usr/local", "/usr/local/lib/connector", "/usr/local/lib/connector/first-boot"):
+        shown = subprocess.run(
+            ["debugfs", "-R", f"ea_get {path} security.selinux", root],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert label in shown.stdout, path

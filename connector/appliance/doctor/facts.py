@@ -15,6 +15,7 @@ class FactKind(StrEnum):
     HOST = "ESXi host"
     IDLE_HOST = "ESXi host that no machine needs"
     HOST_TLS = "ESXi host, TLS"
+    HOST_FILES = "ESXi host, files of disks"
     CONTROL = "control plane"
     INSTANCE = "instance"
     STATE = "state directory"

@@ -177,11 +177,13 @@ def _host(host: HostPort, ports: Ports, pins: NfcSettings | None, use: HostUse) 
     if use.port:
         port = knocked(kind, host.name, ports.nfc, listen=True)
         yield replace(port, trouble=port.trouble and port.trouble + _goes_on(use.without_port))
-    on = f"{host.name}:{ports.host}"
+    tls = use.files or ports.host
+    on = f"{host.name}:{tls}"
     try:
-        certificate = presented(VCenterAddress(host.name, ports.host), reach=REACH)
+        certificate = presented(VCenterAddress(host.name, tls), reach=REACH)
     except Unreachable as silent:
-        yield PortFact(FactKind.HOST_TLS, on, trouble=_what(silent))
+        blocks = use.files and host.machines
+        yield PortFact(FactKind.HOST_FILES if blocks else FactKind.HOST_TLS, on, trouble=_what(silent))
     else:
         yield _beside(kind, on, host.thumbprint, certificate)
         if pins is not None:

@@ -190,6 +190,14 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         "open TCP 443 to the host, or look at its certificate by other means",
     ),
     Rule(
+        "A7",
+        "each host that runs machines serves the files of their disks, where the reader https reads them there",
+        BLOCK,
+        "`https.host_port` of the host",
+        _of_kind(FactKind.HOST_FILES, _trouble),
+        "open this port from the appliance to the host, or set `https.host_port` to 0: files come through vCenter then",
+    ),
+    Rule(
         "A12",
         "the instance's ports are open",
         BLOCK,

@@ -2,7 +2,8 @@
 
     shutdown + snapshot + what will have changed / rate + proof and the rest of a pass + image with its conversion
 
-The bytes that will have changed grow with time as they grew between the last two passes.
+The bytes that will have changed grow with time as they grew between the last two passes. When a downtime has really begun is
+recorded by `Cutovers.going_down` in `store/cutovers.py`.
 """
 
 from __future__ import annotations

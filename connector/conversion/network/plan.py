@@ -55,7 +55,7 @@ class Format(Protocol):
         """Plan that cards are matched by name where they are matched by what the target does not have."""
 
     def ask_dhcp(self, texts: GuestTexts, card: NamedCard, naming: Naming) -> None:
-        """Plan that this card asks DHCP."""
+        """Plan that this card asks DHCP, unless it belongs to a bond or bridge: each format knows its own word for that."""
 
 
 FORMATS: Final[tuple[Format, ...]] = (ifupdown, netplan, network_manager, ifcfg, networkd)

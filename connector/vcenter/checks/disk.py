@@ -51,7 +51,10 @@ def _full(disk: MachineDisk, around: CheckContext) -> str:
 
 
 def _crowded(disk: MachineDisk, around: CheckContext) -> str:
-    count = around.snapshotted.get(disk.datastore, 0)
+    """Machines whose disks are there and that have any snapshot: counted in `CheckContext.of`, and by the datastore's key,
+    because a name is unique only within a datacenter. A pass goes by `begin_snapshots` of the governor.
+    """
+    count = around.snapshotted.get(disk.store or disk.datastore, 0)
     return when(count > MOST_SNAPSHOTTED, f"{count} machines on {disk.datastore} have open snapshots")
 
 
@@ -292,7 +295,7 @@ RULES: tuple[Rule[MachineDisk], ...] = (
     Rule(
         "D13",
         "room for the snapshot",
-        BLOCK,
+        BLOCK_RUNNING,
         "datastore.summary.freeSpace",
         _full,
         "free space on the datastore, or move the disk",

@@ -29,7 +29,7 @@ RULES: tuple[Rule[Nic], ...] = (
         WARN,
         "VirtualEthernetCard.backing",
         lambda n, _: when(not n.backing, "it is attached to no network"),
-        "attach it, or leave it out",
+        "attach it, or remove it: the target gets a card for it",
     ),
     Rule(
         "N3",
@@ -37,6 +37,6 @@ RULES: tuple[Rule[Nic], ...] = (
         INFO,
         "connectable.startConnected",
         lambda n, _: when(not n.start_connected, "it is not connected when the machine starts"),
-        "the target's card is connected: leave it out if that is not wanted",
+        "the target's card is connected: detach it there if that is not wanted",
     ),
 )

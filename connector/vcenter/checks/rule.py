@@ -26,7 +26,7 @@ class CheckContext:
     stores: Mapping[str, Datastore] = field(default_factory=dict)  # by moref
     twins: Mapping[str, int] = field(default_factory=dict)  # machines by BIOS UUID
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of machines by a disk's file
-    snapshotted: Mapping[str, int] = field(default_factory=dict)  # machines with snapshots by datastore
+    snapshotted: Mapping[str, int] = field(default_factory=dict)  # machines with snapshots by datastore's key
     now: float = 0.0  # seconds since the epoch; 0 leaves ages out
     segments: Mapping[str, str] = field(default_factory=dict)  # names of port groups that NSX made, by key
 
@@ -49,10 +49,10 @@ class CheckContext:
             twins=Counter(machine.bios_uuid for machine in inventory.machines if machine.bios_uuid),
             owners=owners,
             snapshotted=Counter(
-                name
+                store
                 for machine in inventory.machines
                 if machine.snapshots
-                for name in machine.traits.datastores
+                for store in {disk.store or disk.datastore for disk in machine.disks}
             ),
             now=now,
             segments={network.moref: network.name for network in inventory.networks if network.segment},
