@@ -28,7 +28,14 @@ from connector.errors import (
 )
 from connector.model import DiskAccess, Extent
 from connector.sources.disk_source import SILENCE, DiskSource, ErrorTable
-from connector.sources.reader import DepthLimit, HostOverloaded, HostUnavailable, changed, full_pace
+from connector.sources.reader import (
+    DepthLimit,
+    HostClosed,
+    HostOverloaded,
+    HostUnavailable,
+    changed,
+    full_pace,
+)
 from connector.transfer.source import Block
 from nfc.spec import DiskSpec, Patience, Ticket
 
@@ -39,6 +46,7 @@ MEANING: Final[Mapping[type[Exception], type[ConnectorError]]] = {
     nfc.errors.UntrustedHost: errors.TrustFailed,
     nfc.errors.BufferRefused: HostOverloaded,
     nfc.errors.OutOfMemory: HostOverloaded,
+    nfc.errors.Unreachable: HostClosed,
 }
 
 

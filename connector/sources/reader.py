@@ -62,6 +62,10 @@ class HostUnavailable(_OfReader):
     """The machine's host does not serve it now (maintenance, disconnected): it will run elsewhere, or there again."""
 
 
+class HostClosed(_OfReader):
+    """The host accepts no connection now: its agents restart, or a firewall is in between."""
+
+
 class SourceChanged(_OfReader):
     """The files under a disk may have changed while they were read: what was read counts for nothing.
 
@@ -91,6 +95,11 @@ def refused_by(error: ConnectorError) -> str:
 def is_source_changed(error: ConnectorError) -> bool:
     """Whether what was read from the disk, by this and earlier openings of its snapshot, must not be trusted."""
     return isinstance(error, SourceChanged)
+
+
+def is_closed(error: ConnectorError) -> bool:
+    """Whether the host accepted no connection. It may pass, or need a person: the error alone does not say."""
+    return isinstance(error, HostClosed)
 
 
 def is_unplaced(error: ConnectorError) -> bool:

@@ -12,7 +12,7 @@ from connector import errors
 from connector.errors import ConnectorError
 from connector.model import DiskAccess
 from connector.sources.disk_source import DiskSource, ErrorTable
-from connector.sources.reader import DepthLimit, HostOverloaded, HostUnavailable, full_pace
+from connector.sources.reader import DepthLimit, HostClosed, HostOverloaded, HostUnavailable, full_pace
 from vddk.spec import ConnectionSpec, DiskSpec, Installation, SessionCookie, UserPassword
 from vddk.worker import open_in_worker
 
@@ -29,6 +29,7 @@ MEANING: Final[Mapping[type[Exception], type[ConnectorError]]] = {
     vddk.errors.Unsupported: errors.Ineligible,
     vddk.errors.OutOfResources: HostOverloaded,
     vddk.errors.HostUnavailable: HostUnavailable,
+    vddk.errors.ConnectionRefused: HostClosed,
 }
 ERRORS: Final = ErrorTable(vddk.errors.VddkError, MEANING)
 explain = ERRORS.explain

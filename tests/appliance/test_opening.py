@@ -29,7 +29,7 @@ from connector.errors import (
 from connector.model import DiskAccess, Extent, Pressure
 from connector.settings import TransferSettings
 from connector.sources.factory import Readers
-from connector.sources.reader import HostOverloaded, HostUnavailable, SourceChanged
+from connector.sources.reader import HostClosed, HostOverloaded, HostUnavailable, SourceChanged
 from connector.sources.vddk import VddkReader
 from tests.transfer.conftest import MIB, make_disk
 from tests.transfer.test_sources import disk_access, vddk_installation
@@ -194,6 +194,22 @@ def test_a_host_without_room_for_one_more_disk_is_waited_for(tmp_path: Path) -> 
     with closing(desk.open()):
         assert desk.asked == 2 * TRIES + 1
         assert desk.state == "waiting for the host, which had no NFC memory or connections left"
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_host_that_accepts_no_connection_for_a_while_is_waited_for(tmp_path: Path, retryable: bool) -> None:
+    """Its agents restart: at a cutover the source is down meanwhile, and nobody else can read it."""
+    desk = Waiting(tmp_path, GOOD)
+    desk.failed, desk.times = HostClosed("port 902 is closed", retryable=retryable), 2 * TRIES
+    with closing(desk.open()):
+        assert desk.state == "waiting for the host, which accepts no connection"
+
+
+def test_where_another_reader_can_go_on_a_closed_port_is_not_waited_for(tmp_path: Path) -> None:
+    desk = Waiting(tmp_path, GOOD, broken=tmp_path / "nothing")
+    desk.failed, desk.times = HostClosed("port 902 is closed", retryable=True), TRIES
+    with closing(desk.open()):
+        assert (desk.asked, desk.open.read_by) == (TRIES + 1, ["nfc"])
 
 
 class Both(Waiting):

@@ -19,7 +19,7 @@ from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import OPENING
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotPermitted, ReaderFailed
 from connector.model import MachineDisk
-from connector.sources.reader import is_overloaded, is_source_changed, is_unplaced, refused_by
+from connector.sources.reader import is_closed, is_overloaded, is_source_changed, is_unplaced, refused_by
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot
 
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
 BUSY: Final = 900.0  # seconds that a host may have no room for one more disk: other passes end meanwhile
+CLOSED: Final = (
+    120.0  # seconds that a host may refuse connections, if no other reader can go on: its agents restart
+)
 TRIES: Final = 4  # after any other failure that may pass
 
 #: After these, another reader may succeed. TrustFailed is not among them: somebody may stand between us and the host.
@@ -41,10 +44,12 @@ class _Wait:
     state: str
 
 
-def _wait(failed: ConnectorError) -> _Wait | None:
-    """Whether this failure is waited for; others count as tries."""
+def _wait(failed: ConnectorError, *, is_last: bool) -> _Wait | None:
+    """Whether this failure is waited for; others count as tries. `is_last`: no other reader can go on."""
     if is_unplaced(failed):
         return _Wait(HOST, "waiting for the machine's host")
+    if is_last and is_closed(failed):
+        return _Wait(CLOSED, "waiting for the host, which accepts no connection")
     return _Wait(BUSY, f"waiting for {busy}") if (busy := refused_by(failed)) else None
 
 
@@ -84,7 +89,7 @@ class Opening:
                 return source
             except ConnectorError as failed:
                 openings += 1
-                if wait := _wait(failed):
+                if wait := _wait(failed, is_last=len(self._readers) == 1):
                     if wait != waits_for:  # another wait has a time of its own
                         waits_since, waits_for = time.monotonic(), wait
                     over = time.monotonic() - waits_since > wait.longest
@@ -92,7 +97,8 @@ class Opening:
                 else:
                     failures += 1
                     over = failures >= TRIES
-                if over or not failed.retryable or isinstance(failed, Interrupted):
+                hopeless = not failed.retryable and wait is None
+                if over or hopeless or isinstance(failed, Interrupted):
                     if not self.next_reader(failed):
                         raise
                     failures, openings, waits_for = 0, 0, None
