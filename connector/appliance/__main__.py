@@ -33,6 +33,7 @@ from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
 from connector.outages import Outages
 from connector.patience import Patience
+from connector.service_manager import ServiceManager
 from connector.sources.factory import Readers
 from connector.vcenter.client import VCenter
 
@@ -42,6 +43,8 @@ EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for an unreachab
 APPROVAL_POLL_INTERVAL = 5.0  # seconds between two heartbeats while the appliance waits for approval
 #: Seconds that a snapshot's record waits for a control plane that restarts.
 CONTROL_PATIENCE = 300.0
+#: Seconds that the first sweep of the inventory may take before the service manager calls it a hang.
+FIRST_SWEEP = 3600.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,17 +58,29 @@ CONTROL_PATIENCE = 300.0
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON on a terminal too.")
 def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
     """Register the machines of a vCenter, and carry out passes until a signal stops the program."""
-    stop = threading.Event()
+    stop, manager = threading.Event(), ServiceManager.found()
+
+    def end(*_: object) -> None:
+        stop.set()
+        manager.stopping()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     configuration = from_yaml(file) if file else parse(child.read_configuration(), "standard input")
     if exit_with_stdin:
         threading.Thread(target=_leash, args=(stop,), name="leash", daemon=True).start()
-    run(configuration, stop, as_json=as_json)
+    run(configuration, stop, as_json=as_json, manager=manager)
 
 
-def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json: bool = False) -> None:
+def run(
+    configuration: ApplianceConfiguration,
+    stop: threading.Event,
+    *,
+    as_json: bool = False,
+    manager: ServiceManager | None = None,
+) -> None:
     """Run until `stop` is set. Every running pass is ended before this returns."""
+    manager = manager or ServiceManager()
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
         excludes.refuse(configuration.state)
@@ -84,7 +99,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
             return ControlClient(control.url, control.thumbprint, lambda: identity.membership, memory)
 
         target = KnownTarget()
-        admitted(connect, stop, target)
+        admitted(connect, stop, target, manager)
 
         recorder.client = unwind.enter_context(closing(connect()))
 
@@ -100,7 +115,8 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         context = _pass_context(configuration, vcenter, ledger, readers, evidence_writer, target)
         every, watch = configuration.rescan, configuration.watch
         rescan = Rescan(vcenter, connect, every, stop, watch=watch, outages=outages, target=target)
-        machines = rescan.once()
+        with manager.longer(FIRST_SWEEP):
+            machines = rescan.once()
         unwind.enter_context(rescan)
         careful = vcenter.during(stop)  # a merge may take hours, and must not keep this program from ending
         repair_context = RepairContext(careful, ControlRegister(connect), readers.unlocking, context.locks)
@@ -110,9 +126,19 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         )
         ready = {"appliance": identity.membership.appliance_id, "machines": machines, "pid": os.getpid()}
         child.report_ready(ready, "" if as_json else _ready(configuration, ready))
+        manager.ready(
+            f"serves {configuration.control.url} with {machines} machines of {configuration.vcenter.url}"
+        )
         work = partial(carry, context)
         Agent(
-            connect, work, configuration.passes, stop, rotate=renew, outages=outages, hear=target.hear
+            connect,
+            work,
+            configuration.passes,
+            stop,
+            rotate=renew,
+            outages=outages,
+            hear=target.hear,
+            manager=manager,
         ).run()
 
 
@@ -148,8 +174,17 @@ def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -
 Stop with Ctrl-C or SIGTERM."""
 
 
-def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target: KnownTarget) -> None:
-    """Wait until an administrator has approved this appliance and `target` is known, or `stop` is set."""
+def admitted(
+    connect: Callable[[], ControlClient],
+    stop: threading.Event,
+    target: KnownTarget,
+    manager: ServiceManager,
+    pause: float = APPROVAL_POLL_INTERVAL,
+) -> None:
+    """Wait until an administrator has approved this appliance and `target` is known, or `stop` is set.
+
+    The service manager hears why it waits: whoever starts the service is not kept waiting for the administrator.
+    """
     logged, outages = False, Outages(log, PEERS)
     with closing(connect()) as control:
         while not stop.is_set():
@@ -162,10 +197,12 @@ def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target
                 if not logged:
                     log.warning("waits for approval: an administrator runs connector appliance approve")
                 logged = True
+                manager.ready("waits for approval: an administrator runs connector appliance approve")
                 outages.heard(ControlFailed)
             except ControlFailed as failed:
+                manager.ready(f"waits for the control plane: {failed}")
                 outages.missed("heartbeat", failed)
-            stop.wait(APPROVAL_POLL_INTERVAL)
+            stop.wait(pause)
 
 
 class _LateRecorder:

@@ -29,15 +29,19 @@ from connector.errors import (
     NotPermitted,
 )
 from connector.outages import Outages
+from connector.service_manager import ServiceManager
 
 log = logging.getLogger(__name__)
 
 TAKE_WAIT = 1.0  # seconds that one call waits for an order; a stop may wait as long
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 BACK_OFF = 2.0  # seconds after a call that failed
+END_POLL_INTERVAL = 1.0  # seconds between two looks at passes that end
 #: An order's task, in a line of the log.
 _TASKS = {"read": "pass", "final": "cutover pass", "shutdown": "shutdown", "power-on": "rollback"}
 POWER_TASKS = 8  # power tasks at a time
+#: Seconds after which a loop that has not turned hangs. A call that waits for a silent server ends long before.
+HANGS = 600.0
 
 
 class Control(Protocol):
@@ -97,8 +101,10 @@ class Agent:
         rotate: Callable[[], None] = lambda: None,
         outages: Outages | None = None,
         hear: Callable[[HeartbeatAnswer], None] = lambda _: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         """`rotate` fetches a new secret and key; it is called when a heartbeat asks for it. `hear` gets every answer."""
+        self._manager = manager or ServiceManager()
         self._outages = outages or Outages(log, {ControlFailed: "the control plane"})
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
@@ -122,7 +128,7 @@ class Agent:
             beat.start()
             power_tasks.start()
             try:
-                self._take_all(pool, power_tasks=False)
+                self._take_all(pool, self._manager.alive, power_tasks=False)
             finally:
                 self._stop.set()
                 power_tasks.join()
@@ -131,17 +137,18 @@ class Agent:
 
     def _run_power_tasks(self, pool: ThreadPoolExecutor) -> None:
         try:
-            self._take_all(pool, power_tasks=True)
+            self._take_all(pool, self._manager.loop("the loop of power tasks", HANGS), power_tasks=True)
         except (
             AuthenticationFailed,
             NotPermitted,
         ) as unknown:  # the main thread gets the same error, and ends
             log.error("%s", unknown)
 
-    def _take_all(self, pool: ThreadPoolExecutor, *, power_tasks: bool) -> None:
+    def _take_all(self, pool: ThreadPoolExecutor, turned: Callable[[], None], *, power_tasks: bool) -> None:
         with closing(self._connect()) as control:
             while not self._stop.is_set():
                 self._take_one(control, pool, power_tasks)
+                turned()
 
     def _take_one(self, control: Control, pool: ThreadPoolExecutor, power_tasks: bool) -> None:
         room = self._room[power_tasks]
@@ -229,9 +236,11 @@ class Agent:
                 self._stop.wait(BACK_OFF)
 
     def _beat(self) -> None:
+        turned = self._manager.loop("the heartbeat", HANGS)
         with closing(self._connect()) as control:
             while not self._stop.wait(self._heartbeat):
                 self._beat_once(control)
+                turned()
 
     def _beat_once(self, control: Control) -> None:
         with self._lock:
@@ -262,7 +271,9 @@ class Agent:
             carried = list(self._running.values())
         for running in carried:
             running.pass_control.stop.set()
-        wait([running.future for running in carried if running.future is not None])
+        futures = {running.future for running in carried if running.future is not None}
+        while wait(futures, END_POLL_INTERVAL).not_done:
+            self._manager.alive()
 
 
 class _Reporter:

@@ -17,6 +17,7 @@ from connector.control.configuration import ControlConfiguration
 from connector.control.plane import Options, run
 from connector.control.store import Quotas
 from connector.errors import ConnectorError
+from connector.service_manager import ServiceManager
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> ControlConfiguration:
@@ -98,11 +99,11 @@ def command(
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
-    quotas = Quotas.of(limits)
+    manager, quotas = ServiceManager.found(), Quotas.of(limits)
     options = Options(
         state, host, port, database, exit_with_stdin, grace, limits=quotas, tls=tls, as_json=as_json
     )
-    run(options, factory.choose(cloud, images, loaded.alibaba, "--config", options.state))
+    run(options, factory.choose(cloud, images, loaded.alibaba, "--config", options.state), manager=manager)
 
 
 usage.show_variables(command, prefixed=True)

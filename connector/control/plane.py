@@ -52,11 +52,14 @@ from connector.control.store import Quotas, Store
 from connector.control.store.provider_ledger import StoreLedger
 from connector.epoch import EpochMemory
 from connector.errors import BadInput, Conflict, PortInUse
+from connector.service_manager import ServiceManager
 
 _LOG: Final = logging.getLogger(__name__)
 
 #: Connections accepted in one turn at most: of many that come at once, the first are dropped before the last use memory.
 BACKLOG: Final = 256
+#: Seconds after which the runner hangs if it has not turned. A turn may ask a cloud several times, each with its own deadline.
+RUNNER_HANGS: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,13 @@ def run(
     clock: Clock = time.time,
     ask: Ask = ask_instance,
     tell: Tell = tell_instance,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or, if that is asked for, the end of standard input.
 
     Every process on one database serves requests; the active runner among them moves the jobs.
     """
+    manager = manager or ServiceManager()
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
         listener = stack.enter_context(_listen(options.host, options.port))
@@ -128,6 +133,7 @@ def run(
             fenced=_fenced,
             held=restore_detector.look,
             interval=options.interval,
+            turned=manager.loop("the runner", RUNNER_HANGS),
         )
         stack.callback(runner.close)
         runner.start()
@@ -138,6 +144,7 @@ def run(
             listener,
             own_identity,
             options,
+            manager,
         )
 
 
@@ -217,8 +224,14 @@ def _listen(host: str, port: int) -> Listener:
     return listener
 
 
-def _serve(app: Starlette, listener: Listener, own_identity: ControlIdentity, options: Options) -> None:
-    server = uvicorn.Server(
+def _serve(
+    app: Starlette,
+    listener: Listener,
+    own_identity: ControlIdentity,
+    options: Options,
+    manager: ServiceManager,
+) -> None:
+    server = connections.Server(
         uvicorn.Config(
             app,
             http=connections.protocol(listener, options.bounds),
@@ -231,7 +244,8 @@ def _serve(app: Starlette, listener: Listener, own_identity: ControlIdentity, op
             timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
             backlog=BACKLOG,
-        )
+        ),
+        manager,
     )
     if options.exit_with_stdin:
         threading.Thread(target=_leash, args=[server], name="leash", daemon=True).start()

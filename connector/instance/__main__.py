@@ -25,6 +25,7 @@ from connector.instance.server import ControlServer
 from connector.instance.service import InstanceService
 from connector.instance.store import DiskStore
 from connector.model import Credential
+from connector.service_manager import ServiceManager
 from connector.transfer import tls
 
 
@@ -57,10 +58,11 @@ def main(
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until a signal stops the program."""
     environment.hide()
+    manager = ServiceManager.found()
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     try:
         credential = _credential(credential_stdin, credential_file, user_data)
-        serve(directory, host, control_port, block_port, credential, exit_with_stdin, devices)
+        serve(directory, host, control_port, block_port, credential, exit_with_stdin, devices, manager)
     except ConnectorError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
@@ -74,8 +76,10 @@ def serve(
     credential: Credential,
     exit_with_stdin: bool,
     devices: Path | None = None,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Returns after a graceful stop. Port 0 picks a free port; the ready line names it."""
+    manager = manager or ServiceManager()
     with ExitStack() as stack:
         stack.callback(os.close, child.own_directory(directory, "another instance"))
         control = stack.enter_context(_listen(host, control_port))
@@ -90,9 +94,13 @@ def serve(
         service = InstanceService(store, revoked)
         stack.callback(service.close)
         server = ControlServer(
-            service.application(), tls.context(credential, server=True, protocol=None), control, revoked
+            service.application(),
+            tls.context(credential, server=True, protocol=None),
+            control,
+            revoked,
+            manager,
         )
-        _stop_on_request(server, exit_with_stdin)
+        _stop_on_request(server, exit_with_stdin, manager)
         ready = {
             "ready": True,
             "control_port": control.getsockname()[1],
@@ -148,9 +156,10 @@ def _raise_limits() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit fails the write and not the process
 
 
-def _stop_on_request(server: ControlServer, exit_with_stdin: bool) -> None:
+def _stop_on_request(server: ControlServer, exit_with_stdin: bool, manager: ServiceManager) -> None:
     def stop(*_: object) -> None:
         server.should_exit = True
+        manager.stopping()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

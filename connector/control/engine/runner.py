@@ -42,15 +42,17 @@ class Runner:
         *,
         fenced: Callable[[], None],
         held: Callable[[], str] = lambda: "",
+        turned: Callable[[], None] = lambda: None,
         interval: float,
         pace: float = 0.5,
     ) -> None:
-        """`held` answers why the state is held; empty if it is not."""
+        """`held` answers why the state is held; empty if it is not. `turned` is called after each turn of the loop."""
         self._store = store
         self._make = engine
         self._monitors = monitors
         self._fenced = fenced
         self._held = held
+        self._turned = turned
         self._outages = Outages(_LOG, PEERS)
         self._pace = pace
         self._interval = interval
@@ -110,6 +112,7 @@ class Runner:
             if self._end.is_set():
                 return
             self._guarded(self.step)
+            self._turned()
 
     def _guarded(self, look: Callable[[], None]) -> None:
         """Look once and log a failure, so that the other monitors still look: the outermost handler of each look."""

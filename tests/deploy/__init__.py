@@ -1,0 +1,1 @@
+"""What is installed: the wheel, the package, the units."""
