@@ -9,7 +9,7 @@ GENERATED = $(shell grep -rl 'mark[.]generated' tests --include=*.py)
 # Tests wait for other processes half of their time: twice as many at once as there are cores.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: help demo test test-slow faults soak boot-tests fuzz check lint types layers current documents lock clean
+.PHONY: help demo wheel deb test test-slow faults soak boot-tests package-tests fuzz check lint types layers current documents lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## migrate two simulated, writing machines and prove every byte
 	$(BIN)/connector demo
+
+wheel: $(READY) ## the wheel, into artifacts/; two builds of one commit are the same bytes
+	$(BIN)/python -m deploy.wheel --to artifacts
+
+deb: $(READY) ## the Debian package, into artifacts/; WHEELS= a directory that keeps what is downloaded
+	$(BIN)/python -m deploy.deb --to artifacts $(if $(WHEELS),--wheels $(WHEELS))
 
 test: $(READY) ## the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
@@ -37,6 +43,9 @@ soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SEC
 
 boot-tests: $(READY) ## real guests, built from Debian's packages and started in QEMU; TESTS= for some of them, BOOT_CACHE=
 	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot $(or $(TESTS),tests/boot tests/conversion) --durations=0
+
+package-tests: $(READY) ## the Debian package, built twice and installed in a Debian of its own; WHEELS=, PACKAGE_CACHE= directories to keep
+	WHEELS=$(WHEELS) PACKAGE_CACHE=$(PACKAGE_CACHE) $(BIN)/python -m pytest -n 0 -m package tests/deploy --durations=0
 
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock

@@ -98,10 +98,14 @@ def test_options_count_more_than_the_file(tmp_path: Path) -> None:
 
 
 def test_the_service_of_the_instance_image_has_options_that_exist() -> None:
-    unit = (REFERENCE.parent / "connector-instance.service").read_text().replace("\\\n", " ")
+    unit = (
+        (REFERENCE.parents[1] / "deploy" / "systemd" / "connector-instance.service")
+        .read_text()
+        .replace("\\\n", " ")
+    )
     (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     words = line.split()[1:]
-    assert words[:2] == ["-m", "connector.instance"]
-    given = instance.make_context("connector.instance", words[2:]).params
+    assert words[:3] == ["-I", "-m", "connector.instance"]
+    given = instance.make_context("connector.instance", words[3:]).params
     assert str(given["devices"]) == "/dev"
     assert given["user_data"] == user_data.METADATA

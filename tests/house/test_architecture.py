@@ -11,7 +11,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "architecture.md"
-FOLDERS: Final = ("connector", "vddk", "nfc", "simulator", "tools", "tests", "docs", "config")
+FOLDERS: Final = ("connector", "vddk", "nfc", "simulator", "tools", "tests", "docs", "config", "deploy")
 FILES: Final = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()]
 #: Words of other programs and of the API, which no file of the product defines by this name.
 ELSEWHERE: Final = {"repr", "pytest", "UPDATE_DOCS", "ShutdownDeadline"}

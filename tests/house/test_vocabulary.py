@@ -14,7 +14,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = [
     file
-    for package in ("connector", "vddk", "nfc", "simulator", "tools")
+    for package in ("connector", "vddk", "nfc", "simulator", "tools", "deploy")
     for file in sorted((ROOT / package).rglob("*.py"))
 ]
 
