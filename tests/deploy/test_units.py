@@ -85,7 +85,7 @@ def test_the_state_of_the_examples_is_where_the_units_may_write() -> None:
 
 
 def test_the_password_is_loaded_under_the_name_that_the_product_looks_for() -> None:
-    assert CREDENTIAL in settings("connector-appliance")["LoadCredentialEncrypted"]
+    assert CREDENTIAL in settings("connector-appliance")["LoadCredential"]
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm", "launcher"])
