@@ -49,6 +49,11 @@ class ServiceManager:
         ours = seconds.isdigit() and process in ("", str(os.getpid()))
         return cls(address, int(seconds) / 1e6 if ours else 0.0)
 
+    @property
+    def listens(self) -> bool:
+        """Whether a service manager started this process and asks how it is."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """The service can be used, or waits for something that `status` names. May be said again with another status."""
         if not self._ends:

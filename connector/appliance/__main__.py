@@ -92,7 +92,10 @@ def run(
         versions = readers.check(vcenter.about.version)
         outages = Outages(log, PEERS)
         memory = EpochMemory(configuration.state / "epoch")
-        identity = ApplianceIdentity(configuration, vcenter.about.instance_uuid, memory)
+        make = partial(ApplianceIdentity, configuration, vcenter.about.instance_uuid, memory)
+        identity = identified(make, stop, manager)
+        if identity is None:
+            return
 
         def connect() -> ControlClient:
             control = configuration.control
@@ -118,28 +121,13 @@ def run(
         with manager.longer(FIRST_SWEEP):
             machines = rescan.once()
         unwind.enter_context(rescan)
-        careful = vcenter.during(stop)  # a merge may take hours, and must not keep this program from ending
-        repair_context = RepairContext(careful, ControlRegister(connect), readers.unlocking, context.locks)
-        first = partial(mend_all, repair_context)
-        unwind.enter_context(
-            Cleaner(careful, ledger, connect, context.locks, stop, first=first, outages=outages)
-        )
+        unwind.enter_context(_cleaner(context, connect, stop, outages))
         ready = {"appliance": identity.membership.appliance_id, "machines": machines, "pid": os.getpid()}
         child.report_ready(ready, "" if as_json else _ready(configuration, ready))
-        manager.ready(
-            f"serves {configuration.control.url} with {machines} machines of {configuration.vcenter.url}"
-        )
+        manager.ready(_status(configuration, machines))
         work = partial(carry, context)
-        Agent(
-            connect,
-            work,
-            configuration.passes,
-            stop,
-            rotate=renew,
-            outages=outages,
-            hear=target.hear,
-            manager=manager,
-        ).run()
+        agent = partial(Agent, connect, work, configuration.passes, stop, rotate=renew, hear=target.hear)
+        agent(outages=outages, manager=manager).run()
 
 
 def _pass_context(
@@ -163,6 +151,17 @@ def _pass_context(
     )
 
 
+def _cleaner(
+    context: PassContext, connect: Callable[[], ControlClient], stop: threading.Event, outages: Outages
+) -> Cleaner:
+    careful = context.vcenter.during(
+        stop
+    )  # a merge may take hours, and must not keep this program from ending
+    repair = RepairContext(careful, ControlRegister(connect), context.readers.unlocking, context.locks)
+    first = partial(mend_all, repair)
+    return Cleaner(careful, context.ledger, connect, context.locks, stop, first=first, outages=outages)
+
+
 def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -> str:
     """The ready line as a person reads it."""
     return f"""appliance ready
@@ -172,6 +171,37 @@ def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -
   control plane  {configuration.control.url}
 
 Stop with Ctrl-C or SIGTERM."""
+
+
+def _status(configuration: ApplianceConfiguration, machines: int) -> str:
+    """What `systemctl status` shows."""
+    return f"serves {configuration.control.url} with {machines} machines of {configuration.vcenter.url}"
+
+
+def identified(
+    make: Callable[[], ApplianceIdentity],
+    stop: threading.Event,
+    manager: ServiceManager,
+    pause: float = APPROVAL_POLL_INTERVAL,
+) -> ApplianceIdentity | None:
+    """Make the identity. A service waits for a silent control plane, and says so; None if it was stopped meanwhile.
+
+    Whoever runs the appliance in a terminal gets the error.
+    """
+    outages = Outages(log, PEERS)
+    while not stop.is_set():
+        try:
+            identity = make()
+        except ControlFailed as failed:
+            if not manager.listens:
+                raise
+            manager.ready(f"waits for the control plane: {failed}")
+            outages.missed("not enrolled or known yet", failed)
+            stop.wait(pause)
+        else:
+            outages.heard(ControlFailed)
+            return identity
+    return None
 
 
 def admitted(

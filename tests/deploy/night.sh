@@ -15,6 +15,7 @@ say "its user: $(stat -c %U "/proc/$(shown connector-control MainPID)")"
 
 systemd-run --quiet --unit=lab /usr/lib/connector/bin/python3 -I -m simulator --vms 1 --directory /lab --port 8989
 until [ -s /lab/environment ]; do sleep 1; done
+# shellcheck disable=SC1091 # the simulator wrote it
 . /lab/environment
 as_control="runuser -u connector-control -- connector control"
 eval "$($as_control environment --state /var/lib/connector/control)"
@@ -27,7 +28,7 @@ systemctl enable --now connector-appliance
 say "appliance: $(shown connector-appliance StatusText)"
 say "its user: $(stat -c %U "/proc/$(shown connector-appliance MainPID)")"
 say "watched: $(shown connector-appliance WatchdogUSec)"
-CREDENTIALS_DIRECTORY=/etc/credstore connector doctor --config appliance.yaml | grep -E "^ A(3|4|8|10|11) " | cut -c 1-11 | sort -u >>/said
+CREDENTIALS_DIRECTORY=/etc/credstore connector doctor --config appliance.yaml | grep -E "^ A(3|4|8|10|11) " | cut -c 1-10 | sort -u >>/said
 
 # A secret that is encrypted, as the page says.
 systemctl stop connector-appliance
@@ -40,6 +41,15 @@ systemctl daemon-reload
 systemctl start connector-appliance
 say "sealed: $(shown connector-appliance ActiveState)"
 
+# A service that hangs is ended, and started again.
+mkdir -p /etc/systemd/system/connector-control.service.d
+printf '[Service]\nWatchdogSec=20\n' >/etc/systemd/system/connector-control.service.d/soon.conf
+systemctl daemon-reload
+systemctl restart connector-control
+kill -STOP "$(shown connector-control MainPID)"
+until [ "$(shown connector-control NRestarts)" != 0 ]; do sleep 1; done
+say "hung: started again, cores $(shown connector-control LimitCORE)"
+
 # What ran runs again after an upgrade, in another process; what did not, does not.
 before=$(shown connector-appliance MainPID)
 dpkg --install /connector.deb
@@ -48,5 +58,5 @@ until [ "$(shown connector-appliance ActiveState)$(shown connector-control Activ
 say "instance: $(shown connector-instance ActiveState)"
 
 dpkg --purge connector
-say "purged: $(shown connector-appliance ActiveState) $(ls /var/lib/connector/appliance | grep -c evidence-key)"
+say "purged: $(shown connector-appliance ActiveState) $(find /var/lib/connector/appliance -name 'evidence-key*' | wc -l)"
 say "enabled links: $(find /etc/systemd/system -name 'connector-*.service' | wc -l)"

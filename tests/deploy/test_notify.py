@@ -16,8 +16,9 @@ import pytest
 import uvicorn
 
 from connector import child
-from connector.appliance.__main__ import admitted
+from connector.appliance.__main__ import admitted, identified
 from connector.appliance.agent import Agent
+from connector.appliance.identity import ApplianceIdentity
 from connector.appliance.inventory import KnownTarget
 from connector.clients.agents import ControlClient
 from connector.clients.heartbeat import HeartbeatAnswer
@@ -196,6 +197,32 @@ class Approving:
 
     def close(self) -> None:
         return None
+
+
+def test_a_service_waits_for_a_silent_control_plane_and_a_person_does_not(heard: Hearing) -> None:
+    silent = [ControlFailed("does not answer", on="https://control")] * 2
+    identity = cast(ApplianceIdentity, object())
+
+    def make() -> ApplianceIdentity:
+        if silent:
+            raise silent.pop()
+        return identity
+
+    with pytest.raises(ControlFailed):
+        identified(make, threading.Event(), ServiceManager())
+    assert identified(make, threading.Event(), manager(heard), pause=0.0) is identity
+    said = {"READY=1", "STATUS=waits for the control plane: https://control: does not answer", "WATCHDOG=1"}
+    assert heard.rest() == [said]
+
+
+def test_a_service_that_waits_can_be_stopped(heard: Hearing) -> None:
+    stop = threading.Event()
+
+    def make() -> ApplianceIdentity:
+        stop.set()
+        raise ControlFailed("does not answer")
+
+    assert identified(make, stop, manager(heard)) is None
 
 
 def test_an_appliance_says_why_it_waits(heard: Hearing) -> None:

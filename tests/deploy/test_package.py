@@ -191,7 +191,7 @@ def test_the_demo_migrates_a_machine(debian: Path) -> None:
 
 
 def test_removal_leaves_what_the_page_says(debian: Path) -> None:
-    """The last test of this file: afterwards the package is gone."""
+    """The last test with that Debian: afterwards the package is gone."""
     (debian / "var/lib/connector/appliance").mkdir(exist_ok=True)
     (debian / "var/lib/connector/appliance/evidence-key").write_text("key")
     (debian / "etc/credstore/vcenter-password").write_text("password")
@@ -222,6 +222,7 @@ watched: 5min
  A8     ok
 stopped: success
 sealed: active
+hung: started again, cores 0
 upgraded: started again
 instance: inactive
 purged: inactive 2

@@ -65,7 +65,7 @@ def test_a_service_is_watched_and_has_time_to_end(service: str) -> None:
     unit = settings(service)
     assert unit["Type"] == ["notify"] and unit["WatchdogSec"] and unit["TimeoutStopSec"]
     assert unit["NoNewPrivileges"] == ["yes"] and unit["ProtectSystem"] == ["strict"]
-    assert unit["CapabilityBoundingSet"] == [""]
+    assert unit["CapabilityBoundingSet"] == [""] and unit["LimitCORE"] == ["0"]
     (line,) = unit["ExecStart"]
     assert line.startswith(f"/usr/lib/connector/bin/python3 -I -m {service.replace('-', '.')} ")
 
@@ -88,8 +88,14 @@ def test_the_password_is_loaded_under_the_name_that_the_product_looks_for() -> N
     assert CREDENTIAL in settings("connector-appliance")["LoadCredential"]
 
 
-@pytest.mark.parametrize("script", ["postinst", "prerm", "postrm", "launcher"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        *(f"deploy/debian/{name}" for name in ("postinst", "prerm", "postrm", "launcher")),
+        "tests/deploy/night.sh",
+    ],
+)
 def test_scripts_are_clean(script: str) -> None:
-    file = str(ROOT / "deploy" / "debian" / script)
+    file = str(ROOT / script)
     subprocess.run(["sh", "-n", file], check=True)
-    subprocess.run([needed("shellcheck", "shellcheck"), file], check=True)
+    subprocess.run([needed("shellcheck", "shellcheck"), "--shell=sh", file], check=True)
