@@ -15,7 +15,7 @@ from tests.cli.conftest import Connector, process
 from tests.control.conftest import machine
 from tests.control.fake_conversion import SECRET
 from tests.smc.conftest import Cloud, fresh
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_drill_is_left_and_stopped(cloud: Cloud, name: str, connector: Connect
     started = cloud.plane.gates / f"started-{name}_CYCLE_1"
     eventually(lambda: started.exists(), "the drill runs")
     os.kill(watching.pid, signal.SIGINT)
-    _, said = watching.communicate(timeout=60)
+    _, said = watching.communicate(timeout=PATIENCE)
     assert watching.returncode == 130
     assert "stopped watching; the drill goes on" in said
     assert (

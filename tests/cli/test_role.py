@@ -71,7 +71,7 @@ def test_the_role_that_the_doctor_prints_suffices(home: World, tmp_path: Path) -
             for disk in snapshot.disks:
                 vcenter.changed(home.vm, snapshot, disk, None)
         vcenter.restore_tracking(before)
-        vcenter.shut_down(home.vm, within=5, force=True)
+        vcenter.shut_down(home.vm, within=PATIENCE, force=True)
         vcenter.power_on(home.vm)
         assert machine.moref == home.vm and home.snapshots() == []
 

@@ -120,7 +120,7 @@ def test_a_terminated_session_is_not_authenticated(server: Server) -> None:
 
 
 def test_an_idle_session_expires_and_a_used_one_does_not(estate: Estate) -> None:
-    with serve(estate, accounts=ACCOUNTS, options=Options(session_timeout=1.5)) as server:
+    with serve(estate, accounts=ACCOUNTS, options=Options(session_timeout=5.0)) as server:
         idle, used = connect(server), connect(server)
         before = sessions_on_disk(estate)
         assert len(before) == 2

@@ -205,7 +205,7 @@ def test_a_server_that_hung_up_on_resting_connections_is_not_noticed(ledger: Mem
     """Even a call that is never repeated gets a connection that lives."""
     with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
         for _ in range(3):
-            vcenter.shut_down(place.vm, within=5)
+            vcenter.shut_down(place.vm, within=PATIENCE)
             place.server.listener.hang_up()
             vcenter.power_on(place.vm)
             place.server.listener.hang_up()

@@ -17,6 +17,7 @@ from simulator.vcenter.center import Options
 from tests.vcenter.imaginary import MIB, World, change_vm, world
 from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import Witness
+from tests.waiting import PATIENCE
 
 SECTOR = 512
 
@@ -208,7 +209,7 @@ def test_a_machine_that_is_off_is_asked_without_a_snapshot(place: World, vcenter
     with vcenter.snapshot(place.vm, "p1") as base:
         pass
     place.estate.power.write(place.vm, 2001, 3 * MIB, b"x" * SECTOR)
-    vcenter.shut_down(place.vm, within=5)
+    vcenter.shut_down(place.vm, within=PATIENCE)
     disk = vcenter.find(place.vm).disks[1]
     (area,) = vcenter.changed(place.vm, None, disk, base.disks[1])
     assert area.start <= 3 * MIB < area.end
@@ -252,9 +253,9 @@ def test_the_session_may_end_between_two_pages(place: World, vcenter: VCenter) -
 
 
 def test_power(place: World, vcenter: VCenter) -> None:
-    assert vcenter.shut_down(place.vm, within=5) is PowerState.OFF
+    assert vcenter.shut_down(place.vm, within=PATIENCE) is PowerState.OFF
     assert place.estate.inventory.vm(place.vm).power_state.value == "poweredOff"
-    assert vcenter.shut_down(place.vm, within=5) is PowerState.OFF
+    assert vcenter.shut_down(place.vm, within=PATIENCE) is PowerState.OFF
     assert vcenter.power_on(place.vm) is PowerState.ON
     assert vcenter.power_on(place.vm) is PowerState.ON
 
@@ -272,14 +273,14 @@ def test_a_guest_that_does_not_obey(place: World, vcenter: VCenter) -> None:
 def test_a_guest_without_tools(place: World, vcenter: VCenter) -> None:
     place.estate.faults.add(Rule(call="ShutdownGuest", action="fault", fault="ToolsUnavailable", times=None))
     with pytest.raises(Conflict, match="VMware Tools"):
-        vcenter.shut_down(place.vm, within=5)
-    assert vcenter.shut_down(place.vm, within=5, force=True) is PowerState.OFF
+        vcenter.shut_down(place.vm, within=PATIENCE)
+    assert vcenter.shut_down(place.vm, within=PATIENCE, force=True) is PowerState.OFF
 
 
 def test_a_suspended_machine(place: World, vcenter: VCenter) -> None:
     place.estate.power.suspend(place.vm)
     with pytest.raises(Conflict, match="suspended"):
-        vcenter.shut_down(place.vm, within=5, force=True)
+        vcenter.shut_down(place.vm, within=PATIENCE, force=True)
 
 
 def test_what_a_worker_gets(place: World, vcenter: VCenter) -> None:

@@ -17,6 +17,7 @@ from connector.vcenter.watching import InventoryChange, InventoryWatch
 from tests.vcenter.imaginary import World, change_vm, world
 from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import Witness
+from tests.waiting import PATIENCE
 
 Next = Callable[[], InventoryChange]
 
@@ -96,7 +97,7 @@ def test_vcsim_tells_too(witness: Witness) -> None:
         with VCenter(witness.settings(), owner="watch", ledger=Memory()) as other:
             power_on = one.power is PowerState.ON
             if power_on:
-                power.shut_down(other._session, one.moref, within=5, force=True)
+                power.shut_down(other._session, one.moref, within=PATIENCE, force=True)
             else:
                 other.power_on(one.moref)
             changed = _until(following, one.moref)
