@@ -152,10 +152,10 @@ def test_silence_has_an_end() -> None:
         (progress("Stopped"), 0, "Stopped"),
         (progress("Expired"), 11, "its valid time has passed"),
         ({"ReplicationJobs": {}}, 3, "the job is gone"),
-        (progress("InError", ErrorCode="Unheard.Of", ErrorMessage="no room; make some"), 12, "no room"),
+        (progress("InError", ErrorCode="Unheard.Of", ErrorMessage="no room; make some"), 9, "no room"),
         (progress("InError", ErrorCode="TargetFull", ErrorMessage="full"), 9, "full"),
     ],
-    ids=["stopped", "expired", "gone", "unknown", "full"],
+    ids=["stopped", "expired", "gone", "of its cloud", "full"],
 )
 def test_how_a_job_rests_decides_the_exit_code(
     speaker: Speaker, run: Connector, answer: dict[str, Any], code: int, says: str
