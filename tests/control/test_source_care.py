@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from connector.control.domain.refusals import StateRefusal
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.http import views
 from connector.control.smc import extension_shapes as show
-from connector.control.store import NewJob, pass_ends
+from connector.control.store import NewJob, Quotas, pass_ends
 from connector.errors import Conflict
 from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, House, MovableClock
@@ -283,6 +284,19 @@ def test_a_source_that_a_cutover_keeps_down_is_not_deleted_with_its_job(house: H
     with pytest.raises(StateRefusal, match="SOURCE IS DOWN: a cutover of its job"):
         house.store.removal.source(house.get(job).source_id, force=True)
     assert house.status(job) == "InError"
+
+
+def test_a_cutover_that_keeps_its_source_down_is_resumed_whatever_else_runs(
+    make_house: Callable[[Quotas], House],
+) -> None:
+    """The limit of running jobs protects the appliances; a source that is down waits for nobody."""
+    house = make_house(Quotas(running=1))
+    job, found = _cut_over(house, 10.0)
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "ReaderFailed", "what": "broken"}, {})
+    house.turn()
+    house.service.start(house.job("other"))
+    house.service.start(job)
+    assert house.status(job) == "Running/Preparing"
 
 
 def test_a_source_that_stayed_on_was_not_down(house: House) -> None:

@@ -168,7 +168,7 @@ PROGRESS_ANSWER: Final = (
         _text("ErrorRemedy", "what to do"),
         _flag("ErrorRetryable", "the same again may succeed"),
         _whole("RunNumber", "of the newest run, from 1; 0: none yet"),
-        _text("RunType", "Manual or Schedule"),
+        _text("RunType", "Manual, Schedule or Rollback"),
         _time("RunStartTime", "with milliseconds"),
         _time("RunEndTime", "with milliseconds"),
         _text("RunOutcome", "done, failed or stopped; empty while it lasts"),

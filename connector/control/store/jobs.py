@@ -279,9 +279,10 @@ class Jobs:
         if event is JobEvent.ROLLBACK:  # a rollback is always allowed, but it needs an appliance
             sources.must_be_online(connection, job.source_id)
             return
-        if (
-            self._database.now() >= job.valid_until and job.down_since is None
-        ):  # a cutover can be resumed at any time
+        if job.down_since is not None:  # a cutover can be resumed at any time, whatever else runs
+            sources.must_be_online(connection, job.source_id)
+            return
+        if self._database.now() >= job.valid_until:
             raise StateRefusal(
                 RefusalCode.JOB_STATUS,
                 "the valid time of this job has passed",
