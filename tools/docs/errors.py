@@ -111,8 +111,8 @@ A fault that is not listed has the row of the nearest class above it; without an
 _STATES: Final = """
 ## Codes of jobs and sources
 
-A job in InError shows the kind of its error; two kinds have a code of their own, and an error of the target's cloud has the cloud's code
-(a failure of the target: exit code 9). A source that is not available shows why."""
+A job in InError shows the kind of its error; two kinds have a code of their own, and an error of the target's
+cloud has the cloud's code (a failure of the target: exit code 9). A source that is not available shows why."""
 _CODES: Final = """
 ## VDDK's codes
 
