@@ -26,6 +26,7 @@ from connector.batch.manifest import Happening, Phase
 from connector.batch.owed import OwedHooks, owes
 from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, JobView, Plane, SourceView
+from connector.batch.refusals import Refusals
 from connector.batch.resolve import Resolved, ResolvedMachine, resolve
 from connector.batch.status import counting
 from connector.errors import (
@@ -76,8 +77,7 @@ class CutOver:
         self._group_of: dict[str, str] = {}  # by source, as the manifest says
         #: Of each job: the state that was said last, and whether its source was down.
         self._shown: dict[str, tuple[str, bool]] = {}
-        self._reasons: dict[str, str] = {}  # why something does not begin yet, as it was said last
-        self._refused: dict[str, str] = {}  # jobs whose cutover is refused for good, and why
+        self._refusals = Refusals(told)
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
         self._after = {group.name: group.after for group in wave.manifest.groups}
 
@@ -372,26 +372,15 @@ class CutOver:
             return
         cutover = self._wave.manifest.cutover
         for job in jobs:
-            if job.status != "Waiting" or job.id in self._refused:
+            if job.status != "Waiting" or self._refusals.why(job.id):
                 continue
             try:
                 self._plane.cut_over(job.id, final_sync=cutover.finalSync if cutover else True)
                 self._told(f"{self._machine(job)}: cutover asked for")
             except (Conflict, NotFound) as refused:  # NotFound: somebody has just deleted it
-                self._not_yet(self._machine(job), refused)
+                self._refusals.passing(self._machine(job), refused)
             except (BadInput, Ineligible) as refused:
-                self._refuse(self._machine(job), [job], refused)
-
-    def _not_yet(self, name: str, refused: ConnectorError) -> None:
-        """Say why nothing begins now, once for each reason."""
-        reason = " - ".join(filter(None, (refused.what, refused.remedy)))
-        if self._reasons.get(name) != reason:
-            self._reasons[name] = reason
-            self._told(f"{name}: not yet: {reason}")
-
-    def _refuse(self, name: str, jobs: Sequence[JobView], refused: ConnectorError) -> None:
-        self._refused |= {job.id: str(refused) for job in jobs}
-        self._told(f"{name}: refused: {refused}")
+                self._refusals.lasting(self._machine(job), [job.id], refused)
 
     def _resumes(self, job: JobView) -> bool:
         return was_stopped(job) and job.id in self._resuming
@@ -401,26 +390,27 @@ class CutOver:
         try:
             self._plane.start(job.id)
         except (Conflict, NotFound) as refused:
-            return self._not_yet(self._machine(job), refused)
+            return self._refusals.passing(self._machine(job), refused)
         except (BadInput, Ineligible) as refused:
             self._resuming.discard(job.id)
-            return self._refuse(self._machine(job), [job], refused)
+            return self._refusals.lasting(self._machine(job), [job.id], refused)
         self._resuming.discard(job.id)
         return self._told(f"{self._machine(job)}: its stopped cutover goes on")
 
     def _ask_all(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of an application as soon as all of its jobs wait."""
-        if {job.status for job in jobs} - {"Finished"} != {"Waiting"} or self._refused.keys() & {
-            job.id for job in jobs
-        }:
+        is_refused = any(self._refusals.why(job.id) for job in jobs)
+        if is_refused or {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
             return
         try:
             self._plane.cut_over_all(application(self._wave, group))
             self._told(f"{_label(group)}: cutover asked for, all or none")
         except (Conflict, NotFound) as refused:
-            self._not_yet(_label(group), refused)
+            self._refusals.passing(_label(group), refused)
         except (BadInput, Ineligible) as refused:
-            self._refuse(_label(group), [job for job in jobs if job.status == "Waiting"], refused)
+            self._refusals.lasting(
+                _label(group), [job.id for job in jobs if job.status == "Waiting"], refused
+            )
 
     def _settled(self, group: str) -> bool:
         """Whether the group, if it is an application, can no longer be rolled back."""
@@ -469,9 +459,9 @@ class CutOver:
                 job for name in groups for job in self._grouped().get(name, ()) if self._counts(name, job)
             ]
             return [
-                (self._machine(job), self._refused.get(job.id) or job_states.why(job))
+                (self._machine(job), self._refusals.why(job.id) or job_states.why(job))
                 for job in jobs
-                if job.status in STUCK or job.id in self._refused
+                if job.status in STUCK or self._refusals.why(job.id)
             ]
         self._ask_each(groups, grouped)
         return None
@@ -481,7 +471,7 @@ class CutOver:
         return group not in self._held or job.id in self._held[group]
 
     def _rests(self, job: JobView) -> bool:
-        stuck = job.status in STUCK or job.id in self._refused
+        stuck = job.status in STUCK or bool(self._refusals.why(job.id))
         return job.status == "Finished" or (stuck and not self._resumes(job))
 
     def _tell_state(self, job: JobView) -> None:
