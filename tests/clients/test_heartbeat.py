@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from connector.clients.heartbeat import HEARTBEAT, SILENCE
 from connector.control import configuration
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.generated
 def test_the_documents_say_how_often_and_how_long() -> None:
     told = (ROOT / "docs" / "control.md").read_text()
     assert f"| an appliance is heard of | every {HEARTBEAT:g} s " in told

@@ -91,6 +91,7 @@ def test_a_source_never_takes_two_jobs(state: SourceState, path: list[SourceEven
         holds = state is SourceState.IN_USE
 
 
+@pytest.mark.generated
 def test_the_document_shows_the_table_as_it_is() -> None:
     text = DOCUMENT.read_text()
     assert jobs.diagram() in text

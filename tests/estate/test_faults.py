@@ -69,6 +69,7 @@ def test_chance_follows_the_seed():
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.generated
 def test_every_point_is_consulted_and_documented():
     """And every point that is consulted is known, so that a rule for it is not refused."""
     code = "".join(

@@ -82,6 +82,7 @@ def members() -> dict[str, set[str]]:
     return own
 
 
+@pytest.mark.generated
 def test_every_member_that_the_page_names_is_one_of_its_class() -> None:
     """A method that was renamed must not hide behind the same word elsewhere."""
     known = members()

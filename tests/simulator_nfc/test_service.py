@@ -177,5 +177,6 @@ def test_switches_of_the_command_line() -> None:
             with_values(Switches(), [wrong])
 
 
+@pytest.mark.generated
 def test_the_document_has_every_switch() -> None:
     assert markdown() in (Path(__file__).parents[2] / "docs" / "simulator-nfc.md").read_text()

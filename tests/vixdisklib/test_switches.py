@@ -15,6 +15,7 @@ from tests.vixdisklib.estate import Estate, Layer, reference
 pytestmark = pytest.mark.usefixtures("layers")
 
 
+@pytest.mark.generated
 def test_the_documentation_has_the_table() -> None:
     page = Path(__file__).parents[2] / "docs" / "simulator-vixdisklib.md"
     assert markdown() in page.read_text()
