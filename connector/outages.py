@@ -32,6 +32,12 @@ class Outages:
         self._since: dict[str, float] = {}
         self._failed: dict[str, int] = {}
 
+    def silences(self) -> dict[str, float]:
+        """Seconds since each peer stopped answering; 0 for one that answers."""
+        with self._lock:
+            now = self._clock()
+            return {name: now - self._since.get(name, now) for name in self._peers.values()}
+
     def missed(self, what: str, failed: ConnectorError) -> None:
         """Record a failed call; `what` names it for the log."""
         peer = next((name for kind, name in self._peers.items() if isinstance(failed, kind)), "")

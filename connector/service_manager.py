@@ -21,10 +21,15 @@ _SOCKET: Final = "NOTIFY_SOCKET"
 #: systemd allows us one period between two messages. We use a quarter of it, because the computer may be busy.
 _SHARE: Final = 4
 _SENDING: Final = 5.0  # seconds that a message may wait for a manager that does not read
+#: Seconds after which a main loop that has not turned hangs, where no manager says otherwise.
+MAIN_LOOP: Final = 120.0
 
 
 class ServiceManager:
-    """The connection to the service manager. Any thread may call it; no call raises, because none is worth a service's end."""
+    """The connection to the service manager. Any thread may call it; no call raises, because none is worth a service's end.
+
+    It also knows for others how the service is (`is_ready`, `hanging`), whether there is a manager or not.
+    """
 
     def __init__(
         self, address: str = "", watchdog: float = 0.0, clock: Callable[[], float] = time.monotonic
@@ -33,6 +38,9 @@ class ServiceManager:
 
         `watchdog`: seconds after which the manager ends a silent service; 0: never.
         """
+        self._patience = watchdog or MAIN_LOOP
+        self._turned = clock()  # when the main loop turned last
+        self._is_ready = False
         self._address, self._watchdog, self._clock = address, watchdog, clock
         self._lock = threading.Lock()  # guards all below
         self._said = float("-inf")
@@ -54,8 +62,22 @@ class ServiceManager:
         """Whether a service manager started this process and asks how it is."""
         return bool(self._address)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the manager was told that the service is ready, and not yet that it ends."""
+        return self._is_ready and not self._ends
+
+    def hanging(self) -> str:
+        """Which loop hangs; empty while all turn. A service that starts or ends is given its time by the manager."""
+        if not self.is_ready:
+            return ""
+        if self._clock() - self._turned > self._patience:
+            return "the main loop"
+        return self._silent_loop()
+
     def ready(self, status: str) -> None:
         """The service can be used, or waits for something that `status` names. May be said again with another status."""
+        self._turned, self._is_ready = self._clock(), True
         if not self._ends:
             self._send("READY=1", f"STATUS={_one_line(status)}", *self._beat())
 
@@ -66,6 +88,7 @@ class ServiceManager:
 
     def alive(self) -> None:
         """One turn of the main loop. Nothing is sent while another loop hangs."""
+        self._turned = self._clock()
         if self._watchdog and self._due() and not self._hanging():
             self._send(*self._beat())
 
@@ -82,14 +105,15 @@ class ServiceManager:
     @contextmanager
     def longer(self, seconds: float) -> Iterator[None]:
         """Give the main thread this long for one step that is no loop."""
-        if not self._watchdog:
-            yield
-            return
-        self._send(f"WATCHDOG_USEC={int(seconds * 1e6)}")
+        patience, self._patience = self._patience, seconds
+        if self._watchdog:
+            self._send(f"WATCHDOG_USEC={int(seconds * 1e6)}")
         try:
             yield
         finally:
-            self._send(f"WATCHDOG_USEC={int(self._watchdog * 1e6)}", *self._beat())
+            self._turned, self._patience = self._clock(), patience
+            if self._watchdog:
+                self._send(f"WATCHDOG_USEC={int(self._watchdog * 1e6)}", *self._beat())
 
     def _beat(self) -> tuple[str, ...]:
         if not self._watchdog:
@@ -102,15 +126,17 @@ class ServiceManager:
 
     def _hanging(self) -> bool:
         """Whether a watched loop is silent for too long; it is logged once."""
+        silent = self._silent_loop()
         with self._lock:
-            now = self._clock()
-            silent = next(
-                (name for name, (last, patience) in self._loops.items() if now - last > patience), ""
-            )
             new, self._silent = silent and silent != self._silent, silent
         if new:
             _LOG.error("%s hangs: the service manager will start this service again", silent)
         return bool(silent)
+
+    def _silent_loop(self) -> str:
+        with self._lock:
+            now = self._clock()
+            return next((name for name, (last, patience) in self._loops.items() if now - last > patience), "")
 
     def _send(self, *lines: str) -> None:
         if not self._address:

@@ -48,8 +48,9 @@ def lay_out(tree: Path, root: Path) -> None:
     _place(_PARTS / "systemd" / "connector.sysusers", tree / "usr/lib/sysusers.d/connector.conf")
     _place(_PARTS / "systemd" / "connector.tmpfiles", tree / "usr/lib/tmpfiles.d/connector.conf")
     (tree / "etc/connector").mkdir(parents=True)
-    for file in sorted((root / "config").iterdir()):
-        _place(file, tree / _DOCUMENTS / "examples" / file.name)
+    examples = root / "config"
+    for file in sorted(path for path in examples.rglob("*") if path.is_file()):
+        _place(file, tree / _DOCUMENTS / "examples" / file.relative_to(examples))
     for file in sorted(root.glob("docs/*.md")):
         _place(file, tree / _DOCUMENTS / file.name)
     _place(root / "CHANGELOG.md", tree / _DOCUMENTS / "CHANGELOG.md")

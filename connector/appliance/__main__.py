@@ -25,12 +25,16 @@ from connector.appliance.configuration import ApplianceConfiguration, from_yaml,
 from connector.appliance.identity import ApplianceIdentity
 from connector.appliance.inventory import PEERS, KnownTarget, Rescan
 from connector.appliance.membership import owner_of
+from connector.appliance.metrics import ApplianceMetrics
 from connector.appliance.passes.context import PassContext
 from connector.appliance.passes.dispatch import carry
 from connector.appliance.passes.evidence import EvidenceWriter
+from connector.appliance.tally import ApplianceTally
 from connector.clients.agents import ControlClient
 from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
+from connector.metrics.exposition import Exposition
+from connector.metrics.listener import MetricsListener
 from connector.outages import Outages
 from connector.patience import Patience
 from connector.service_manager import ServiceManager
@@ -84,16 +88,18 @@ def run(
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
         excludes.refuse(configuration.state)
+        outages, tally = Outages(log, PEERS), ApplianceTally()
+        metrics = ApplianceMetrics(tally, outages)
+        metrics_url = _serve_metrics(configuration, metrics, manager, unwind)
         recorder = _LateRecorder()
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         readers = configuration.readers()
         versions = readers.check(vcenter.about.version)
-        outages = Outages(log, PEERS)
         memory = EpochMemory(configuration.state / "epoch")
         make = partial(ApplianceIdentity, configuration, vcenter.about.instance_uuid, memory)
-        identity = identified(make, stop, manager)
+        identity = identified(make, stop, manager, outages=outages)
         if identity is None:
             return
 
@@ -102,7 +108,7 @@ def run(
             return ControlClient(control.url, control.thumbprint, lambda: identity.membership, memory)
 
         target = KnownTarget()
-        admitted(connect, stop, target, manager)
+        admitted(connect, stop, target, manager, outages=outages)
 
         recorder.client = unwind.enter_context(closing(connect()))
 
@@ -123,11 +129,27 @@ def run(
         unwind.enter_context(rescan)
         unwind.enter_context(_cleaner(context, connect, stop, outages))
         ready = {"appliance": identity.membership.appliance_id, "machines": machines, "pid": os.getpid()}
+        ready |= {"metrics": metrics_url} if metrics_url else {}
         child.report_ready(ready, "" if as_json else _ready(configuration, ready))
         manager.ready(_status(configuration, machines))
         work = partial(carry, context)
-        agent = partial(Agent, connect, work, configuration.passes, stop, rotate=renew, hear=target.hear)
-        agent(outages=outages, manager=manager).run()
+        make_agent = partial(Agent, connect, work, configuration.passes, stop, rotate=renew, hear=target.hear)
+        metrics.agent = make_agent(outages=outages, manager=manager, tally=tally)
+        metrics.agent.run()
+
+
+def _serve_metrics(
+    configuration: ApplianceConfiguration,
+    metrics: ApplianceMetrics,
+    manager: ServiceManager,
+    unwind: ExitStack,
+) -> str:
+    """Serve metrics from now on, if that is configured; answer where."""
+    if configuration.metrics is None:
+        return ""
+    exposition = Exposition("appliance", manager, {})
+    exposition.add(metrics.collect)
+    return unwind.enter_context(MetricsListener(configuration.metrics.address(), exposition, manager)).url
 
 
 def _pass_context(
@@ -168,9 +190,13 @@ def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -
   id             {ready["appliance"]}
   vCenter        {configuration.vcenter.url}
   machines       {ready["machines"]}
-  control plane  {configuration.control.url}
+  control plane  {configuration.control.url}{_metrics_line(ready)}
 
 Stop with Ctrl-C or SIGTERM."""
+
+
+def _metrics_line(ready: Mapping[str, object]) -> str:
+    return f"\n  metrics        {ready['metrics']}" if "metrics" in ready else ""
 
 
 def _status(configuration: ApplianceConfiguration, machines: int) -> str:
@@ -183,12 +209,13 @@ def identified(
     stop: threading.Event,
     manager: ServiceManager,
     pause: float = APPROVAL_POLL_INTERVAL,
+    outages: Outages | None = None,
 ) -> ApplianceIdentity | None:
     """Make the identity. A service waits for a silent control plane, and says so; None if it was stopped meanwhile.
 
     Whoever runs the appliance in a terminal gets the error.
     """
-    outages = Outages(log, PEERS)
+    outages = outages or Outages(log, PEERS)
     while not stop.is_set():
         try:
             identity = make()
@@ -210,12 +237,13 @@ def admitted(
     target: KnownTarget,
     manager: ServiceManager,
     pause: float = APPROVAL_POLL_INTERVAL,
+    outages: Outages | None = None,
 ) -> None:
     """Wait until an administrator has approved this appliance and `target` is known, or `stop` is set.
 
     The service manager hears why it waits: whoever starts the service is not kept waiting for the administrator.
     """
-    logged, outages = False, Outages(log, PEERS)
+    logged, outages = False, outages or Outages(log, PEERS)
     with closing(connect()) as control:
         while not stop.is_set():
             try:

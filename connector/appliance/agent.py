@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from connector.appliance.passes.give_back import GivenBack
 from connector.appliance.passes.order import Order, PassControl, order_from_json
 from connector.appliance.progress import PassProgress
+from connector.appliance.tally import ApplianceTally
 from connector.clients.heartbeat import HEARTBEAT, HeartbeatAnswer
 from connector.errors import (
     AuthenticationFailed,
@@ -81,8 +82,17 @@ class _Running:
     order: Order
     room: threading.Semaphore
     pass_control: PassControl
-    board: PassProgress = field(default_factory=PassProgress)
+    board: PassProgress
     future: Future[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPass:
+    """A pass that is carried out now, for whoever watches."""
+
+    job_id: str
+    task: str
+    board: PassProgress
 
 
 class Agent:
@@ -102,9 +112,11 @@ class Agent:
         outages: Outages | None = None,
         hear: Callable[[HeartbeatAnswer], None] = lambda _: None,
         manager: ServiceManager | None = None,
+        tally: ApplianceTally | None = None,
     ) -> None:
         """`rotate` fetches a new secret and key; it is called when a heartbeat asks for it. `hear` gets every answer."""
         self._manager = manager or ServiceManager()
+        self._tally = tally or ApplianceTally()
         self._outages = outages or Outages(log, {ControlFailed: "the control plane"})
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
@@ -117,6 +129,18 @@ class Agent:
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
         self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(POWER_TASKS)}
+
+    def running(self) -> list[RunningPass]:
+        """What is carried out now."""
+        with self._lock:
+            return [
+                RunningPass(one.order.job_id, one.order.task, one.board) for one in self._running.values()
+            ]
+
+    @property
+    def limit(self) -> int:
+        """Passes that read at a time, at most."""
+        return self._limit
 
     def run(self) -> None:
         """Run until stopped. Raises AuthenticationFailed when the control plane knows this appliance no longer, NotPermitted
@@ -171,7 +195,8 @@ class Agent:
             self._begin(order, pool, room)
 
     def _begin(self, order: Order, pool: ThreadPoolExecutor, room: threading.Semaphore) -> None:
-        running = _Running(order, room, PassControl(order.replication))
+        board = PassProgress(self._tally.moved)
+        running = _Running(order, room, PassControl(order.replication), board)
         with self._lock:
             self._running[order.pass_id] = running
         log.info("%s: %s begins", order.name, _TASKS.get(order.task, order.task))
@@ -205,6 +230,7 @@ class Agent:
                     on=order.name,
                     remedy="see the appliance's log",
                 )
+        self._tally.ended(order.task, outcome, error, result)
         try:
             self._report(order.pass_id, outcome, error, result, rest)
         finally:

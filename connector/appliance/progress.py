@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,33 @@ class DiskProgress:
     reader: str = ""  # those that have opened it for this pass, the present one last
 
 
+@dataclass(frozen=True, slots=True)
+class MovedBytes:
+    """Bytes that one copy of a disk has moved so far. `wire`: after compression, with TLS."""
+
+    read: int = 0
+    sent: int = 0
+    zero: int = 0
+    same: int = 0
+    wire: int = 0
+
+    def since(self, before: MovedBytes) -> MovedBytes:
+        """What was moved since `before`. A smaller figure is the beginning of another copy."""
+        pairs = list(zip(astuple(self), astuple(before), strict=True))
+        if any(now < then for now, then in pairs):
+            return self
+        return MovedBytes(*(now - then for now, then in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFigures:
+    """What the guard saw last of the open snapshot. `born`: when it was taken, by this process's monotonic clock."""
+
+    born: float
+    delta: int
+    free: float | None  # share of the fullest datastore; None: no datastore is known
+
+
 @dataclass(slots=True)
 class _Meter:
     """The rate over a sliding window: a pause shows within seconds, and a burst does not count too much."""
@@ -46,9 +74,13 @@ class _Meter:
 
 
 class PassProgress:
-    """The figures of one pass."""
+    """The figures of one pass. `snapshot` is replaced as a whole; None while no snapshot is watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[MovedBytes], None] = lambda _: None) -> None:
+        """`count` gets what was moved, each byte once."""
+        self._count = count
+        self._moved: dict[int, MovedBytes] = {}
+        self.snapshot: SnapshotFigures | None = None
         self._lock = threading.Lock()
         self._disks: dict[int, DiskProgress] = {}
         self._meters: dict[int, _Meter] = {}
@@ -71,6 +103,13 @@ class PassProgress:
             if "done" in changes:
                 disk = replace(disk, rate=self._meters[key].add(time.monotonic(), disk.done))
             self._disks[key] = disk
+
+    def moved(self, key: int, total: MovedBytes) -> None:
+        """What the present copy of one disk has moved so far."""
+        with self._lock:
+            more = total.since(self._moved.get(key, MovedBytes()))
+            self._moved[key] = total
+        self._count(more)
 
     def state(self, key: int) -> str:
         """What one disk does now."""

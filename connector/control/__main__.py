@@ -75,6 +75,12 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     default="1.3",
     help="Lowest version of TLS; 1.2 for old clients of the public API.",
 )
+@click.option(
+    "--metrics",
+    default="",
+    metavar="[HOST:]PORT",
+    help="Serve metrics and health for Prometheus. A port alone: on 127.0.0.1. Default: off.",
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the line of JSON on a terminal too.")
 def command(
@@ -88,6 +94,7 @@ def command(
     grace: float,
     limits: tuple[str, ...],
     tls: str,
+    metrics: str,
     exit_with_stdin: bool,
     as_json: bool,
 ) -> None:
@@ -101,7 +108,16 @@ def command(
     """
     manager, quotas = ServiceManager.found(), Quotas.of(limits)
     options = Options(
-        state, host, port, database, exit_with_stdin, grace, limits=quotas, tls=tls, as_json=as_json
+        state,
+        host,
+        port,
+        database,
+        exit_with_stdin,
+        grace,
+        limits=quotas,
+        tls=tls,
+        metrics=metrics,
+        as_json=as_json,
     )
     run(options, factory.choose(cloud, images, loaded.alibaba, "--config", options.state), manager=manager)
 

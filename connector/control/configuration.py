@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connector import readable
 from connector.errors import BadInput
+from connector.metrics.settings import MetricsSection
 
 
 class ControlConfiguration(BaseModel):
@@ -29,6 +30,7 @@ class ControlConfiguration(BaseModel):
     grace: Annotated[float, Field(ge=1)] | None = None
     limits: dict[str, int] = {}
     tls: Literal["1.3", "1.2"] | None = None
+    metrics: MetricsSection | None = None
     alibaba: dict[str, Any] | None = None
 
     def options(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class ControlConfiguration(BaseModel):
             "images": self.images,
             "grace": self.grace,
             "tls": self.tls,
+            "metrics": None if self.metrics is None else str(self.metrics.listen),
             "limits": [f"{name}={number}" for name, number in self.limits.items()] or None,
         }
         return {name: value for name, value in options.items() if value is not None}

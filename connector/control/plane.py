@@ -40,6 +40,7 @@ from connector.control.engine.target_instances import TargetInstanceMonitor
 from connector.control.engine.workflow import DbosEngine
 from connector.control.http import connections, exchange
 from connector.control.http.connections import ConnectionLimits, Listener
+from connector.control.metrics import DatabaseMetrics
 from connector.control.service.applications import CohortMonitor
 from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
@@ -52,6 +53,9 @@ from connector.control.store import Quotas, Store
 from connector.control.store.provider_ledger import StoreLedger
 from connector.epoch import EpochMemory
 from connector.errors import BadInput, Conflict, PortInUse
+from connector.metrics import address
+from connector.metrics.exposition import Exposition
+from connector.metrics.listener import MetricsListener
 from connector.service_manager import ServiceManager
 
 _LOG: Final = logging.getLogger(__name__)
@@ -83,6 +87,7 @@ class Options:
     bounds: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: str = "1.3"  # the lowest version that a client may use; "1.2" for old clients
     meets_instances: bool = True  # exchange epoch marks with instances
+    metrics: str = ""  # [HOST:]PORT; empty: they are not served
     as_json: bool = False  # the ready line is JSON on a terminal too
 
 
@@ -136,6 +141,7 @@ def run(
             turned=manager.loop("the runner", RUNNER_HANGS),
         )
         stack.callback(runner.close)
+        metrics_url = _metrics(options, own_identity, store, runner, manager, stack)
         runner.start()
         service = JobService(store, steps, runner.poke, grace=options.grace)
         keys = AccessKeys(store.keys, vault, own_identity.access_key)
@@ -145,7 +151,27 @@ def run(
             own_identity,
             options,
             manager,
+            metrics_url,
         )
+
+
+def _metrics(
+    options: Options,
+    own_identity: ControlIdentity,
+    store: Store,
+    runner: Runner,
+    manager: ServiceManager,
+    stack: ExitStack,
+) -> str:
+    """Serve metrics from now on, if that is asked for; answer where."""
+    if not options.metrics:
+        return ""
+    exposition = Exposition("control", manager, {"control": own_identity.ends})
+    exposition.add(
+        lambda samples: samples.set("connector_control_runner_active", runner.active),
+        DatabaseMetrics(store.watched.state).collect,
+    )
+    return stack.enter_context(MetricsListener(address.parse(options.metrics), exposition, manager)).url
 
 
 def _application(
@@ -230,6 +256,7 @@ def _serve(
     own_identity: ControlIdentity,
     options: Options,
     manager: ServiceManager,
+    metrics_url: str,
 ) -> None:
     server = connections.Server(
         uvicorn.Config(
@@ -258,6 +285,7 @@ def _serve(
         "access_key_file": str(own_identity.access_key.file.resolve()),
         "activation_code_file": str(own_identity.activation_code_file.resolve()),
         "state": str(options.state.resolve()),
+        **({"metrics": metrics_url} if metrics_url else {}),
     }
     child.report_ready(ready, "" if options.as_json else _ready(ready))
     connections.run(server, listener, options.bounds)
@@ -272,11 +300,15 @@ def _ready(ready: Mapping[str, str]) -> str:
                    {ready["thumbprint"]}
   activation code  in {ready["activation_code_file"]}
   access key       in {ready["access_key_file"]}
-                   (for commands; the console refuses it)
+                   (for commands; the console refuses it){_metrics_line(ready)}
 
   connector control key create --state {shlex.quote(ready["state"])} --name NAME    # a key for the console
 
 Stop with Ctrl-C or SIGTERM."""
+
+
+def _metrics_line(ready: Mapping[str, str]) -> str:
+    return f"\n  metrics          {ready['metrics']}" if "metrics" in ready else ""
 
 
 def _least(context: ssl.SSLContext, version: str) -> ssl.SSLContext:

@@ -20,13 +20,17 @@ from connector import child, environment, logs, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as cloud_data
 from connector.instance.blocks import BlockServer
+from connector.instance.metrics import InstanceMetrics
 from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
 from connector.instance.service import InstanceService
 from connector.instance.store import DiskStore
+from connector.metrics import address
+from connector.metrics.exposition import Exposition
+from connector.metrics.listener import MetricsListener
 from connector.model import Credential
 from connector.service_manager import ServiceManager
-from connector.transfer import tls
+from connector.transfer import certificates, tls
 
 
 @click.command()
@@ -44,6 +48,7 @@ from connector.transfer import tls
     type=click.Path(path_type=Path),
     help="disks are devices below this directory (/dev), which the control plane assigns; default: files",
 )
+@click.option("--metrics", default="", metavar="[HOST:]PORT", help="serve metrics and health; default: off")
 @click.option("--exit-with-stdin", is_flag=True, help="stop when standard input ends")
 def main(
     directory: Path,
@@ -54,6 +59,7 @@ def main(
     credential_file: Path | None,
     user_data: str | None,
     devices: Path | None,
+    metrics: str,
     exit_with_stdin: bool,
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until a signal stops the program."""
@@ -62,7 +68,9 @@ def main(
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     try:
         credential = _credential(credential_stdin, credential_file, user_data)
-        serve(directory, host, control_port, block_port, credential, exit_with_stdin, devices, manager)
+        serve(
+            directory, host, control_port, block_port, credential, exit_with_stdin, devices, manager, metrics
+        )
     except ConnectorError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
@@ -77,6 +85,7 @@ def serve(
     exit_with_stdin: bool,
     devices: Path | None = None,
     manager: ServiceManager | None = None,
+    metrics: str = "",
 ) -> None:
     """Returns after a graceful stop. Port 0 picks a free port; the ready line names it."""
     manager = manager or ServiceManager()
@@ -100,14 +109,32 @@ def serve(
             revoked,
             manager,
         )
+        metrics_url = _serve_metrics(metrics, store, block_server, credential, manager, stack)
         _stop_on_request(server, exit_with_stdin, manager)
         ready = {
             "ready": True,
             "control_port": control.getsockname()[1],
             "block_port": blocks.getsockname()[1],
+            **({"metrics": metrics_url} if metrics_url else {}),
         }
         print(json.dumps(ready), flush=True)
         server.serve_until_stopped()
+
+
+def _serve_metrics(
+    metrics: str,
+    store: DiskStore,
+    block_server: BlockServer,
+    credential: Credential,
+    manager: ServiceManager,
+    stack: ExitStack,
+) -> str:
+    """Serve metrics from now on, if that is asked for; answer where."""
+    if not metrics:
+        return ""
+    exposition = Exposition("instance", manager, {"instance": certificates.ends(credential.certificate)})
+    exposition.add(InstanceMetrics(store, block_server).collect)
+    return stack.enter_context(MetricsListener(address.parse(metrics), exposition, manager)).url
 
 
 def _credential(from_stdin: bool, file: Path | None, user_data: str | None) -> Credential:

@@ -38,6 +38,12 @@ class BlockServer:
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name="blocks", daemon=True)
 
+    @property
+    def connections(self) -> int:
+        """How many are open, authenticated or not."""
+        with self._lock:
+            return len(self._channels)
+
     def start(self) -> None:
         self._thread.start()
 

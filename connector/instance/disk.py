@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ from connector.instance.records import (
     TargetRecord,
 )
 from connector.instance.state import ONWARD, DiskState, account
+from connector.instance.tally import InstanceTally
 from connector.instance.window import Pending, extent_of
 from connector.kinds import RangeState
 from connector.model import Extent
@@ -50,9 +52,16 @@ class Disk:
     """Thread-safe. `_changed` guards the state, the journal and the set of sessions; data is written without it."""
 
     def __init__(
-        self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
+        self,
+        directory: Path,
+        key: str,
+        capacity: int,
+        label: str = "",
+        device: Path | None = None,
+        tally: InstanceTally | None = None,
     ) -> None:
         """`capacity` is for a new disk; the journal of an existing disk knows its own."""
+        self._tally = tally or InstanceTally()
         if not directory.is_dir():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
@@ -331,15 +340,20 @@ class Disk:
         The journal gets the nodes of the pages before the table gets the entries. After a crash in between, the target
         shows the lost entries, and their node confirms them.
         """
+        began = time.monotonic()
         self.contents.target.flush()
+        self._tally.flushed(time.monotonic() - began)
         with self._changed:
             if session not in self._sessions:
                 raise Conflict(f"pass {session.reading_id} was superseded", on=self.key, remedy="begin again")
             wrong: list[Extent] = []
             change = pending.change(self.capacity, lambda page: self._before(page, pending, wrong))
+            began = time.monotonic()
             self._note(*_spoiled(wrong), change.record(), Ranges(tuple(ranges_written)))
+            self._tally.appended(time.monotonic() - began)
             self.contents.change(change)
         self.contents.table.flush()
+        self._tally.durable(ranges_written)
 
     def _before(self, page: int, pending: Pending, wrong: list[Extent]) -> bytes:
         """The entries of a page before a window changes some of them. The caller has the lock.

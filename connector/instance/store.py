@@ -14,6 +14,7 @@ from connector.files import replace
 from connector.instance.contents import DATA, TABLE
 from connector.instance.devices import Devices
 from connector.instance.disk import ABOUT, JOURNAL, Disk
+from connector.instance.tally import InstanceTally
 from connector.transfer import digest
 from connector.transfer.extents import CELL
 from connector.transfer.target import explained
@@ -31,7 +32,10 @@ class DiskStore:
     it is tried again whenever it is asked for.
     """
 
-    def __init__(self, directory: Path, devices: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, devices: Path | None = None, tally: InstanceTally | None = None
+    ) -> None:
+        self.tally = tally or InstanceTally()
         self.directory = directory
         self._devices = None if devices is None else Devices(devices, directory / "devices.json")
         self._lock = threading.Lock()
@@ -68,6 +72,12 @@ class DiskStore:
         with self._lock:
             return len(self._disks) + len(self._closed)
 
+    def figures(self) -> tuple[int, int, int]:
+        """Disks, those of them that cannot be opened for now, and the capacity of the others. It opens nothing."""
+        with self._lock:
+            disks, unusable = list(self._disks.values()), len(self._closed)
+        return len(disks) + unusable, unusable, sum(disk.capacity for disk in disks)
+
     def _reopened(self, key: str) -> Disk | None:
         """The disk; opens it if that failed before. The caller has the lock."""
         if key in self._closed:
@@ -78,7 +88,7 @@ class DiskStore:
         home = self.directory / "disks" / key
         capacity, label = _about(home)
         with explained(home):
-            self._disks[key] = Disk(home, key, capacity, label, self._device(key))
+            self._disks[key] = Disk(home, key, capacity, label, self._device(key), self.tally)
         self._closed.discard(key)
 
     def assign(self, serials: dict[str, str]) -> None:
@@ -148,7 +158,7 @@ class DiskStore:
 
     def _create(self, key: str, capacity: int, label: str) -> Disk:
         home = self.directory / "disks" / key
-        disk = Disk(home, key, capacity, label, self._device(key))
+        disk = Disk(home, key, capacity, label, self._device(key), self.tally)
         _write_about(disk)
         return disk
 

@@ -91,6 +91,11 @@ class Authority:
         return Credential(self.certificate_pem, _certificate_pem(signed), _key_pem(key))
 
 
+def ends(certificate: str) -> float:
+    """When this certificate (PEM) ends, in seconds since the epoch."""
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
+
+
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 

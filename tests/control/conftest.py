@@ -67,13 +67,19 @@ class Plane:
     """A control plane as a child process that can be killed and started again on the same state."""
 
     def __init__(
-        self, root: Path, database: str = "", grace: float = QUIET, bounds: dict[str, float] | None = None
+        self,
+        root: Path,
+        database: str = "",
+        grace: float = QUIET,
+        bounds: dict[str, float] | None = None,
+        metrics: str = "",
     ) -> None:
         self.root = root
         self.gates = Path(os.environ["FAKE_GATES"])
         self.database = database
         self.grace = grace
         self.bounds = bounds or {}
+        self.metrics = metrics
         self.log = root / "plane.log"
         self.members: dict[str, tuple[str, Signer]] = {}  # vCenter and key, by id
         if not database and not (root / "state").exists():
@@ -82,7 +88,7 @@ class Plane:
         self.start()
 
     def start(self) -> None:
-        arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds)]
+        arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds), self.metrics]
         self.child = child.start(
             "tests.control.fake_plane", arguments, name="plane", log=self.log, timeout=PATIENCE
         )

@@ -54,6 +54,7 @@ if __name__ == "__main__":
         grace=float(grace),
         interval=0.2,
         bounds=bounds,
+        metrics="".join(sys.argv[5:]),
     )
     try:
         run(

@@ -18,7 +18,7 @@ from connector.appliance.passes.context import PassContext
 from connector.appliance.passes.opening import Opening
 from connector.appliance.passes.order import Order
 from connector.appliance.passes.planning import Decision, decide
-from connector.appliance.progress import PassProgress
+from connector.appliance.progress import MovedBytes, PassProgress
 from connector.appliance.snapshot_care.guard import Guard
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import (
@@ -239,6 +239,8 @@ class DiskCopy:
             )
 
     def _report(self, seen: SendProgress) -> None:
+        moved = MovedBytes(seen.read, seen.sent, seen.zero, seen.same, seen.wire)
+        self._board.moved(self._disk.key, moved)
         self._board.update(
             self._disk.key,
             wanted=seen.wanted,

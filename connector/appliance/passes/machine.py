@@ -106,6 +106,7 @@ class MachinePass:
                 disks = self._copied(snapshot, reading, guard)
             self._cutover.confirm(snapshot)
             self._board.enter("removing the snapshot")
+        self._board.snapshot = None
         self._board.enter("signing the evidence")
         done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
         evidence = self._attest(done)

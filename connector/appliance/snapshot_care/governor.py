@@ -138,6 +138,11 @@ def obstacle(thresholds: Thresholds, pressure: Pressure) -> str:
     return ""
 
 
+def fullest(pressure: Pressure) -> float | None:
+    """The smallest free share of the datastores; None when none is known."""
+    return min((_share(store) for store in pressure.stores), default=None)
+
+
 def _halvings(pace: Pace, signal: _Signal, ladder: Ladder, sample: Sample) -> int:
     """Each further refusal by the host halves the reads again, until they fit."""
     if pace is not Pace.SLOW:

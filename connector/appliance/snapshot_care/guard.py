@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
-from connector.appliance.progress import PassProgress
+from connector.appliance.progress import PassProgress, SnapshotFigures
 from connector.appliance.snapshot_care.governor import (
     TREND,
     WINDOW,
@@ -22,6 +22,7 @@ from connector.appliance.snapshot_care.governor import (
     PaceDecision,
     Sample,
     Thresholds,
+    fullest,
     judge,
 )
 from connector.cancellation import Cancellation
@@ -149,6 +150,7 @@ class Guard:
             refused_by=refused[-1] if refused else "",
             paused=now - self._paused if self._paused is not None else 0.0,
         )
+        self._board.snapshot = SnapshotFigures(self._began - self._age, pressure.delta, fullest(pressure))
         self._samples = [*(s for s in self._samples if now - s.at <= TREND), sample]
         self._apply(judge(self._thresholds, self._samples), now)
 

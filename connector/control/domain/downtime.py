@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from connector.control.domain.drills import Drill
 from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass
-from connector.control.domain.jobs import ROLLING_BACK, JobStatus
+from connector.control.domain.jobs import ROLLING_BACK, JobState, JobStatus
 from connector.kinds import PassKind
 
 SHUTDOWN: Final = 60.0  # seconds that a guest's shutdown is assumed to take until one was measured
@@ -52,7 +52,23 @@ class Outage:
     at_rest: bool = False
 
 
-def outage(job: Job, now: float) -> Outage | None:
+class MayBeDown(Protocol):
+    """A job, as far as it says whether its source is down."""
+
+    @property
+    def status(self) -> JobStatus: ...
+
+    @property
+    def state(self) -> JobState: ...
+
+    @property
+    def down_since(self) -> float | None: ...
+
+    @property
+    def predicted_downtime(self) -> float | None: ...
+
+
+def outage(job: MayBeDown, now: float) -> Outage | None:
     """The outage of the job's source; None while the source is up, and after the cutover, when the image has replaced it."""
     if job.down_since is None or job.status in (JobStatus.FINISHED, JobStatus.DELETED):
         return None

@@ -29,12 +29,13 @@ _LIFETIME: Final = datetime.timedelta(days=3650)
 
 @dataclass(frozen=True, slots=True)
 class ControlIdentity:
-    """The certificate and secrets of this process, and the files that clients need."""
+    """The certificate and secrets of this process, and the files that clients need. `ends`: the certificate's end."""
 
     certificate_file: Path
     thumbprint: str
     activation_code_file: Path
     access_key: DirectoryKey
+    ends: float
     activation_code: str = field(repr=False)
 
 
@@ -55,6 +56,7 @@ def load(state: Path, host: str) -> ControlIdentity:
         thumbprint=thumbprint(public),
         activation_code_file=code_file,
         access_key=directory_key.load(state),
+        ends=x509.load_pem_x509_certificate(public.encode()).not_valid_after_utc.timestamp(),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
 

@@ -31,6 +31,7 @@ from connector.control.store.sources import Sources
 from connector.control.store.tags import Tags
 from connector.control.store.tokens import Tokens
 from connector.control.store.tracked_resources import TrackedResources
+from connector.control.store.watched import Watched
 
 __all__ = ["JobFilter", "NewJob", "Quotas", "ResultPage", "SourceFilter", "Store"]
 
@@ -64,6 +65,7 @@ class Store:
         self.tokens = Tokens(self._database)
         self.keys = AccessKeyStore(self._database)
         self.overview = Overview(self._database)
+        self.watched = Watched(self._database)
         self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)
         self.evidence = EvidenceStore(self._database)

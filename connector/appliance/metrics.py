@@ -1,0 +1,69 @@
+"""The metrics of an appliance: what it counted (`tally`), and what its passes and their guards know now. It asks nobody."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from connector.appliance.agent import Agent, RunningPass
+from connector.appliance.tally import ApplianceTally, known_task
+from connector.metrics.samples import Samples
+from connector.outages import Outages
+from connector.specification.limited_by import LIMITS
+
+_P: Final = "connector_appliance_"
+
+
+class ApplianceMetrics:
+    """A source of all figures. The agent comes later: an appliance that waits for approval has none."""
+
+    def __init__(self, tally: ApplianceTally, outages: Outages) -> None:
+        self._tally, self._outages = tally, outages
+        self.agent: Agent | None = None
+
+    def collect(self, samples: Samples) -> None:
+        """See `Source`."""
+        self._tally.collect(samples)
+        for peer, silence in self._outages.silences().items():
+            samples.set(_P + "peer_up", silence == 0, peer=peer)
+            samples.set(_P + "peer_silence_seconds", silence, peer=peer)
+        if self.agent is not None:
+            samples.set(_P + "pass_limit", self.agent.limit)
+            _passes(self.agent.running(), samples)
+
+
+def _passes(running: Sequence[RunningPass], samples: Samples) -> None:
+    counts = Counter({"read": 0, "final": 0})
+    counts.update(known_task(one.task) for one in running)
+    for task, count in counts.items():
+        samples.set(_P + "passes", count, task=task)
+    for one in running:
+        _, disks = one.board.read()
+        samples.set(
+            _P + "pass_rate_bytes_per_second", sum(float(d["rate"]) for d in _of(disks)), job=one.job_id
+        )
+        if (bottleneck := _bottleneck(_of(disks))) in LIMITS:
+            samples.set(_P + "pass_bottleneck", 1, job=one.job_id, bottleneck=bottleneck)
+        _snapshot(one, samples)
+
+
+def _of(disks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The disks that are not finished."""
+    return [disk for disk in disks if disk["state"] != "proved"]
+
+
+def _bottleneck(disks: Sequence[Mapping[str, Any]]) -> str:
+    busy = [disk for disk in disks if disk["wanted"] > disk["done"]]
+    return str(max(busy, key=lambda disk: disk["wanted"] - disk["done"])["bottleneck"]) if busy else ""
+
+
+def _snapshot(one: RunningPass, samples: Samples) -> None:
+    seen = one.board.snapshot
+    if seen is None:
+        return
+    samples.set(_P + "open_snapshot_seconds", time.monotonic() - seen.born, job=one.job_id)
+    samples.set(_P + "open_snapshot_bytes", seen.delta, job=one.job_id)
+    if seen.free is not None:
+        samples.set(_P + "datastore_free_ratio", seen.free, job=one.job_id)
