@@ -42,10 +42,10 @@ def _passes(running: Sequence[RunningPass], samples: Samples) -> None:
     for one in running:
         _, disks = one.board.read()
         samples.set(
-            _P + "pass_rate_bytes_per_second", sum(float(d["rate"]) for d in _of(disks)), job=one.job_id
+            _P + "pass_rate_bytes_per_second", sum(float(d["rate"]) for d in _of(disks)), job_id=one.job_id
         )
         if (bottleneck := _bottleneck(_of(disks))) in LIMITS:
-            samples.set(_P + "pass_bottleneck", 1, job=one.job_id, bottleneck=bottleneck)
+            samples.set(_P + "pass_bottleneck", 1, job_id=one.job_id, bottleneck=bottleneck)
         _snapshot(one, samples)
 
 
@@ -63,7 +63,7 @@ def _snapshot(one: RunningPass, samples: Samples) -> None:
     seen = one.board.snapshot
     if seen is None:
         return
-    samples.set(_P + "open_snapshot_seconds", time.monotonic() - seen.born, job=one.job_id)
-    samples.set(_P + "open_snapshot_bytes", seen.delta, job=one.job_id)
+    samples.set(_P + "open_snapshot_seconds", time.monotonic() - seen.born, job_id=one.job_id)
+    samples.set(_P + "open_snapshot_bytes", seen.delta, job_id=one.job_id)
     if seen.free is not None:
-        samples.set(_P + "datastore_free_ratio", seen.free, job=one.job_id)
+        samples.set(_P + "datastore_free_ratio", seen.free, job_id=one.job_id)

@@ -93,7 +93,7 @@ def tell(state: WatchedState, samples: Samples) -> None:
     _snapshots(state, samples)
     _down(state, samples)
     for row in state.names:
-        samples.set(_P + "job_info", 1, job=row.id, name=row.name)
+        samples.set(_P + "job_info", 1, job_id=row.id, name=row.name)
     for row in state.appliances:
         if row.state == "approved":
             silence = max(0.0, state.now - row.heartbeat)
@@ -152,14 +152,14 @@ def _add(samples: Samples, metric: str, counted: list[tuple[str, int]], label: s
 def _running(row: Any, now: float, samples: Samples) -> None:
     """A pass that an appliance has, as the appliance reports it: its words are put into closed sets."""
     job, disks = row.job_id, [disk for disk in row.disks if isinstance(disk, Mapping)]
-    samples.set(_P + "pass_seconds", max(0.0, now - (row.taken or now)), job=job, task=row.task)
-    samples.set(_P + "pass_planned_bytes", _sum(disks, "wanted"), job=job)
-    samples.set(_P + "pass_durable_bytes", _sum(disks, "done"), job=job)
-    samples.set(_P + "pass_rate_bytes_per_second", _sum(disks, "rate"), job=job)
+    samples.set(_P + "pass_seconds", max(0.0, now - (row.taken or now)), job_id=job, task=row.task)
+    samples.set(_P + "pass_planned_bytes", _sum(disks, "wanted"), job_id=job)
+    samples.set(_P + "pass_durable_bytes", _sum(disks, "done"), job_id=job)
+    samples.set(_P + "pass_rate_bytes_per_second", _sum(disks, "rate"), job_id=job)
     busy = [disk for disk in disks if _left(disk) > 0 and disk.get("bottleneck") in LIMITS]
     if busy:
         slowest = str(max(busy, key=_left)["bottleneck"])
-        samples.set(_P + "pass_bottleneck", 1, job=job, bottleneck=slowest)
+        samples.set(_P + "pass_bottleneck", 1, job_id=job, bottleneck=slowest)
 
 
 def _left(disk: Mapping[str, Any]) -> float:
@@ -175,7 +175,7 @@ def _snapshots(state: WatchedState, samples: Samples) -> None:
     ages = [(row.job_id, max(0.0, state.now - row.created)) for row in state.snapshots]
     samples.set(_P + "oldest_snapshot_seconds", max((age for _, age in ages), default=0.0))
     for job, age in ages:
-        samples.set(_P + "open_snapshot_seconds", age, job=job)
+        samples.set(_P + "open_snapshot_seconds", age, job_id=job)
     for row in state.leftovers:
         samples.set(_P + "leftovers", row.count, place=row.place)
 
@@ -186,9 +186,9 @@ def _down(state: WatchedState, samples: Samples) -> None:
         seen = outage(job, state.now)
         if seen is None:
             continue
-        samples.set(_P + "source_down_since_timestamp_seconds", seen.since, job=job.id)
-        samples.set(_P + "source_down_at_rest", seen.at_rest, job=job.id)
+        samples.set(_P + "source_down_since_timestamp_seconds", seen.since, job_id=job.id)
+        samples.set(_P + "source_down_at_rest", seen.at_rest, job_id=job.id)
         if seen.back_in is not None:
-            samples.set(_P + "source_back_in_seconds", seen.back_in, job=job.id)
+            samples.set(_P + "source_back_in_seconds", seen.back_in, job_id=job.id)
     for job in state.cutovers:
-        samples.set(_P + "predicted_downtime_seconds", job.predicted_downtime or 0.0, job=job.id)
+        samples.set(_P + "predicted_downtime_seconds", job.predicted_downtime or 0.0, job_id=job.id)

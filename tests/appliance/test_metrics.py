@@ -113,13 +113,15 @@ def test_a_running_pass_shows_its_rate_its_bottleneck_and_its_snapshot() -> None
         return {}
 
     with watched(Plane([order(1)]), work) as url:
-        seen = until(url, lambda one: (one.value(P + "open_snapshot_bytes", job="j") or 0) > 1000, "it grows")
+        seen = until(
+            url, lambda one: (one.value(P + "open_snapshot_bytes", job_id="j") or 0) > 1000, "it grows"
+        )
         assert seen.value(P + "passes", task="read") == 1
         assert seen.value(P + "pass_limit") == 2
-        assert seen.value(P + "open_snapshot_seconds", job="j") >= 50  # type: ignore[operator]
-        assert seen.value(P + "datastore_free_ratio", job="j") == 0.2
-        assert seen.value(P + "pass_bottleneck", job="j", bottleneck="network") == 1
-        assert seen.value(P + "pass_rate_bytes_per_second", job="j") is not None
+        assert seen.value(P + "open_snapshot_seconds", job_id="j") >= 50  # type: ignore[operator]
+        assert seen.value(P + "datastore_free_ratio", job_id="j") == 0.2
+        assert seen.value(P + "pass_bottleneck", job_id="j", bottleneck="network") == 1
+        assert seen.value(P + "pass_rate_bytes_per_second", job_id="j") is not None
         assert "web-1" not in seen.text and "ds-2" not in seen.text
         free.set()
 

@@ -51,8 +51,8 @@ def test_a_pass_is_seen_while_it_runs_and_gone_when_it_has_ended(make_plane: Cal
         plane.jobs.start("job-1")
         job = plane.jobs.id("job-1")
         running = until(url, lambda one: one.value(P + "passes", state="Taken", task="read") == 1, "it runs")
-        assert running.value(P + "pass_seconds", job=job, task="read") is not None
-        assert running.value(P + "job_info", job=job, name="job-1") == 1
+        assert running.value(P + "pass_seconds", job_id=job, task="read") is not None
+        assert running.value(P + "job_info", job_id=job, name="job-1") == 1
         assert running.value(P + "jobs", status="Running", business="Syncing") == 1
         (order,) = robot.orders
         client = plane.client(robot.membership)
@@ -66,11 +66,11 @@ def test_a_pass_is_seen_while_it_runs_and_gone_when_it_has_ended(make_plane: Cal
         )
         client.record(order["pass_id"], "a-snapshot", "snapshot", "snapshot-1")
         open_one = until(url, lambda one: one.value(P + "open_snapshots") == 1, "its snapshot is open")
-        assert open_one.value(P + "pass_planned_bytes", job=job) == 150
-        assert open_one.value(P + "pass_durable_bytes", job=job) == 89
-        assert open_one.value(P + "pass_rate_bytes_per_second", job=job) == 9.5
-        assert open_one.value(P + "pass_bottleneck", job=job, bottleneck="network") == 1
-        assert open_one.value(P + "open_snapshot_seconds", job=job) >= 0  # type: ignore[operator]
+        assert open_one.value(P + "pass_planned_bytes", job_id=job) == 150
+        assert open_one.value(P + "pass_durable_bytes", job_id=job) == 89
+        assert open_one.value(P + "pass_rate_bytes_per_second", job_id=job) == 9.5
+        assert open_one.value(P + "pass_bottleneck", job_id=job, bottleneck="network") == 1
+        assert open_one.value(P + "open_snapshot_seconds", job_id=job) >= 0  # type: ignore[operator]
         client.record(order["pass_id"], "a-snapshot", "snapshot", "snapshot-1", removed=True)
         robot.pause.clear()
         plane.reach("job-1", "Finished")

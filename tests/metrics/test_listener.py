@@ -156,7 +156,7 @@ def test_a_source_that_fails_leaves_out_only_its_own_figures(url: str, expositio
 def test_too_many_series_are_cut_and_counted(exposition: Exposition, manager: ServiceManager) -> None:
     wide = Exposition("control", manager, {})
     metric = "connector_control_source_down_at_rest"
-    wide.add(lambda samples: [samples.set(metric, 1, job=f"j-{n}") for n in range(10_000)])  # type: ignore[arg-type,return-value]
+    wide.add(lambda samples: [samples.set(metric, 1, job_id=f"j-{n}") for n in range(10_000)])  # type: ignore[arg-type,return-value]
     seen = Scrape(wide.text().decode())
     assert len(seen.samples[metric]) == SERIES
     assert seen.value("connector_metric_series_left_out", metric=metric) == 10_000 - SERIES
@@ -165,7 +165,7 @@ def test_too_many_series_are_cut_and_counted(exposition: Exposition, manager: Se
 def test_a_label_is_one_short_line() -> None:
     exposition = Exposition("control", ServiceManager(), {})
     hostile = 'a"b\\c\n# TYPE x counter\u202e' + "x" * 500
-    exposition.add(lambda samples: samples.set("connector_control_job_info", 1, job="j", name=hostile))
+    exposition.add(lambda samples: samples.set("connector_control_job_info", 1, job_id="j", name=hostile))
     seen = Scrape(exposition.text().decode())
     (name,) = seen.labelled("connector_control_job_info", "name")
     assert len(name) <= 128 and "\n" not in name and "\u202e" not in name
