@@ -20,7 +20,11 @@ _OWN_PASSES: Final = "one for each pass that this appliance carries out: `passes
 
 SERVICE: Final = (
     MetricRow(
-        "connector_build_info", _GAUGE, "1; the version and the role of this process", "the program", ("version", "role")
+        "connector_build_info",
+        _GAUGE,
+        "1; the version and the role of this process",
+        "the program",
+        ("version", "role"),
     ),
     MetricRow(
         "connector_ready", _GAUGE, "1 when the service manager was told that this service is ready", "/readyz"

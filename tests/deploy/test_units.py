@@ -84,6 +84,16 @@ def test_the_state_of_the_examples_is_where_the_units_may_write() -> None:
     assert str(plane.state) == f"/var/lib/{settings('connector-control')['StateDirectory'][0].split()[0]}"
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_unit_allows_metrics_to_be_served(service: str) -> None:
+    """They need a socket of IP, and /proc of the process itself."""
+    unit = settings(service)
+    assert "AF_INET" in unit["RestrictAddressFamilies"][0].split()
+    refused = {"PrivateNetwork", "IPAddressDeny", "SocketBindDeny", "IPAddressAllow"}
+    assert not refused & unit.keys()
+    assert unit.get("ProcSubset", ["all"]) in (["pid"], ["all"])
+
+
 def test_the_password_is_loaded_under_the_name_that_the_product_looks_for() -> None:
     assert CREDENTIAL in settings("connector-appliance")["LoadCredential"]
 
