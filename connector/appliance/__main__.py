@@ -33,8 +33,7 @@ from connector.appliance.tally import ApplianceTally
 from connector.clients.agents import ControlClient
 from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
-from connector.metrics.exposition import Exposition
-from connector.metrics.listener import MetricsListener
+from connector.metrics.serving import serve
 from connector.outages import Outages
 from connector.patience import Patience
 from connector.service_manager import ServiceManager
@@ -90,7 +89,8 @@ def run(
         excludes.refuse(configuration.state)
         outages, tally = Outages(log, PEERS), ApplianceTally()
         metrics = ApplianceMetrics(tally, outages)
-        metrics_url = _serve_metrics(configuration, metrics, manager, unwind)
+        listen = "" if configuration.metrics is None else str(configuration.metrics.listen)
+        metrics_url = serve(unwind, "appliance", listen, manager, (metrics.collect,))
         recorder = _LateRecorder()
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = owner_of(configuration.control.thumbprint)
@@ -136,20 +136,6 @@ def run(
         make_agent = partial(Agent, connect, work, configuration.passes, stop, rotate=renew, hear=target.hear)
         metrics.agent = make_agent(outages=outages, manager=manager, tally=tally)
         metrics.agent.run()
-
-
-def _serve_metrics(
-    configuration: ApplianceConfiguration,
-    metrics: ApplianceMetrics,
-    manager: ServiceManager,
-    unwind: ExitStack,
-) -> str:
-    """Serve metrics from now on, if that is configured; answer where."""
-    if configuration.metrics is None:
-        return ""
-    exposition = Exposition("appliance", manager, {})
-    exposition.add(metrics.collect)
-    return unwind.enter_context(MetricsListener(configuration.metrics.address(), exposition, manager)).url
 
 
 def _pass_context(

@@ -53,9 +53,7 @@ from connector.control.store import Quotas, Store
 from connector.control.store.provider_ledger import StoreLedger
 from connector.epoch import EpochMemory
 from connector.errors import BadInput, Conflict, PortInUse
-from connector.metrics import address
-from connector.metrics.exposition import Exposition
-from connector.metrics.listener import MetricsListener
+from connector.metrics.serving import serve
 from connector.service_manager import ServiceManager
 
 _LOG: Final = logging.getLogger(__name__)
@@ -164,14 +162,11 @@ def _metrics(
     stack: ExitStack,
 ) -> str:
     """Serve metrics from now on, if that is asked for; answer where."""
-    if not options.metrics:
-        return ""
-    exposition = Exposition("control", manager, {"control": own_identity.ends})
-    exposition.add(
+    sources = (
         lambda samples: samples.set("connector_control_runner_active", runner.active),
         DatabaseMetrics(store.watched.state).collect,
     )
-    return stack.enter_context(MetricsListener(address.parse(options.metrics), exposition, manager)).url
+    return serve(stack, "control", options.metrics, manager, sources, {"control": own_identity.ends})
 
 
 def _application(

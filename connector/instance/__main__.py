@@ -25,9 +25,7 @@ from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
 from connector.instance.service import InstanceService
 from connector.instance.store import DiskStore
-from connector.metrics import address
-from connector.metrics.exposition import Exposition
-from connector.metrics.listener import MetricsListener
+from connector.metrics.serving import serve as serve_metrics
 from connector.model import Credential
 from connector.service_manager import ServiceManager
 from connector.transfer import certificates, tls
@@ -109,7 +107,9 @@ def serve(
             revoked,
             manager,
         )
-        metrics_url = _serve_metrics(metrics, store, block_server, credential, manager, stack)
+        sources = (InstanceMetrics(store, block_server).collect,)
+        ends = {"instance": certificates.ends(credential.certificate)} if metrics else {}
+        metrics_url = serve_metrics(stack, "instance", metrics, manager, sources, ends)
         _stop_on_request(server, exit_with_stdin, manager)
         ready = {
             "ready": True,
@@ -119,22 +119,6 @@ def serve(
         }
         print(json.dumps(ready), flush=True)
         server.serve_until_stopped()
-
-
-def _serve_metrics(
-    metrics: str,
-    store: DiskStore,
-    block_server: BlockServer,
-    credential: Credential,
-    manager: ServiceManager,
-    stack: ExitStack,
-) -> str:
-    """Serve metrics from now on, if that is asked for; answer where."""
-    if not metrics:
-        return ""
-    exposition = Exposition("instance", manager, {"instance": certificates.ends(credential.certificate)})
-    exposition.add(InstanceMetrics(store, block_server).collect)
-    return stack.enter_context(MetricsListener(address.parse(metrics), exposition, manager)).url
 
 
 def _credential(from_stdin: bool, file: Path | None, user_data: str | None) -> Credential:

@@ -31,6 +31,15 @@ def test_an_unknown_key_is_named() -> None:
         parse(document, "appliance.yaml")
 
 
+def test_metrics_are_off_until_the_file_says_where() -> None:
+    document = yaml.safe_load(REFERENCE.read_text())
+    assert parse(document, "appliance.yaml").metrics is None
+    served = parse(document | {"metrics": {"listen": 9472}}, "appliance.yaml").metrics
+    assert served is not None and served.listen == 9472
+    with pytest.raises(BadInput, match=r"metrics\.listen"):
+        parse(document | {"metrics": {}}, "appliance.yaml")
+
+
 def test_a_wrong_value_is_named_but_not_repeated() -> None:
     document = yaml.safe_load(REFERENCE.read_text())
     document["vcenter"]["password"] = ["s3cret"]

@@ -114,6 +114,7 @@ if __name__ == "__main__":
         grace=float(more[0]) if more else 4.0,
         interval=0.5,
         limits=Quotas(host_disks=HOST_DISKS, passes=PASSES),
+        metrics="0",
     )
     try:
         directory = Directory(Path(cloud))

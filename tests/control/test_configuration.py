@@ -37,6 +37,30 @@ def test_the_reference_file_loads() -> None:
     assert settings.disk_categories[0] == "cloud_essd"
 
 
+@pytest.mark.parametrize(
+    ("listen", "option"), [(9471, "9471"), ("10.0.0.5:9471", "10.0.0.5:9471"), ("[::1]:0", "[::1]:0")]
+)
+def test_metrics_are_served_where_the_file_says(tmp_path: Path, listen: Any, option: str) -> None:
+    loaded = configuration.load(written(tmp_path, {"metrics": {"listen": listen}}))
+    assert loaded.options()["metrics"] == option
+    assert "metrics" not in configuration.load(REFERENCE).options()
+
+
+@pytest.mark.parametrize("section", [{}, {"listen": None}, {"listen": 1, "tls": True}, "9471"])
+def test_a_wrong_section_for_metrics_is_named(tmp_path: Path, section: Any) -> None:
+    with pytest.raises(BadInput, match="metrics"):
+        configuration.load(written(tmp_path, {"metrics": section}))
+
+
+def test_an_address_for_metrics_that_is_none_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    words = ["--state", str(tmp_path / "state"), "--images", str(tmp_path / "i"), "--metrics", "nowhere"]
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception) == (
+        "metrics 'nowhere': is no address to listen on; give HOST:PORT, or a port alone for 127.0.0.1"
+    )
+
+
 def test_every_setting_of_the_cloud_is_explained_in_the_reference_file() -> None:
     text = REFERENCE.read_text()
     assert [name for name in alibaba.AlibabaSettings.model_fields if f"{name}:" not in text] == []

@@ -20,12 +20,15 @@ from connector.control.store import Quotas, Store, tables
 from connector.control.store.database import DatabaseSilent, normal_url
 from connector.control.store.watched import WatchedState
 from connector.errors import TargetFailed
-from connector.metrics.rows import SERIES
+from connector.metrics.rows import SERIES, MetricOrigin
 from connector.metrics.samples import Samples
+from connector.metrics.tables import CONTROL
 from tests.control import fresh
 from tests.control.conftest import DISK, Plane, Robot, machine
 from tests.control.house import House
+from tests.control.test_replicas import Replicas
 from tests.metrics.scrape import collected, scrape, status, until
+from tests.waiting import eventually
 
 P = "connector_control_"
 
@@ -42,7 +45,7 @@ def seen(house: House) -> Samples:
 def test_a_pass_is_seen_while_it_runs_and_gone_when_it_has_ended(make_plane: Callable[..., Plane]) -> None:
     plane = make_plane(metrics="127.0.0.1:0")
     url = plane.ready["metrics"]
-    assert status(url.replace("metrics", "readyz"))[0] == 200
+    eventually(lambda: status(url.replace("metrics", "readyz"))[0] == 200, "it serves")
     assert status(url.replace("metrics", "healthz"))[0] == 200
     with Robot(plane) as robot:
         robot.pause.set()
@@ -253,6 +256,34 @@ def test_a_database_that_does_not_answer_is_said_and_not_waited_for(
         assert scrape(url).value(P + "database_up") == 0
     engine.dispose()
     until(url, lambda one: one.value(P + "database_up") == 1, "the database answers again")
+
+
+def test_two_control_planes_on_one_database_count_nothing_twice(
+    quick_folder: Path, empty_postgres_url: str
+) -> None:
+    """What is of the database is the same in both, and says so in its help; the rest is of each process."""
+    replicas = Replicas(quick_folder, empty_postgres_url, 2)
+    try:
+        urls = [str(started.ready["metrics"]) for started in replicas.children]
+        eventually(lambda: replicas.active() is not None, "one moves the jobs")
+        for url in urls:
+            until(url, lambda one: one.value(P + "state_held") == 0, "the database is there")
+        first, second = (scrape(url) for url in urls)
+    finally:
+        replicas.close()
+    assert sorted([first.value(P + "runner_active"), second.value(P + "runner_active")]) == [0, 1]  # type: ignore[type-var]
+    shared = {row.name for row in CONTROL if row.origin is MetricOrigin.DATABASE}
+    assert {name: first.samples.get(name) for name in shared} == {
+        name: second.samples.get(name) for name in shared
+    }
+    assert all(f"# HELP {name} " in first.text for name in shared & first.samples.keys())
+    helps = [line for line in first.text.splitlines() if line.startswith("# HELP connector_control_")]
+    said = {
+        line.split()[2]
+        for line in helps
+        if line.endswith("(of the database: the same in each control plane)")
+    }
+    assert said == shared & first.samples.keys()
 
 
 def test_scrapes_that_come_meanwhile_ask_the_database_once() -> None:

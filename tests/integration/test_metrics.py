@@ -78,9 +78,9 @@ def test_a_migration_as_monitoring_sees_it(
     people, control, appliance = services
     for url in (control, appliance):
         assert url.startswith("http://127.0.0.1:")
-        assert (
-            status(url.replace("metrics", "readyz"))[0] == status(url.replace("metrics", "healthz"))[0] == 200
-        )
+        ready, healthy = (url.replace("metrics", word) for word in ("readyz", "healthz"))
+        until(url, lambda one: one.value("connector_ready") == 1, "it is ready")
+        assert status(ready)[0] == status(healthy)[0] == 200
     house.reader(bandwidth=2 * MIB)
     people.create("web-01", "web", image_format="raw")
     people.start("web")

@@ -144,7 +144,7 @@ def test_every_rule_has_a_unit_test_that_is_quiet_first_and_fires_then() -> None
 def test_promtool_finds_the_rules_right() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("needs promtool: go build in tests/metrics/promtool, as .ci/run does")
+        pytest.skip("needs promtool; tests/metrics/promtool/tools.go says how it is built (minutes)")
     for words in (["check", "rules", str(RULES)], ["test", "rules", str(RULE_TESTS)]):
         done = subprocess.run([promtool, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
