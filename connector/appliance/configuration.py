@@ -139,6 +139,11 @@ class ApplianceConfiguration(_Section):
         bandwidth.zone(name)
         return name
 
+    @property
+    def metrics_listen(self) -> str:
+        """Where metrics are served: [HOST:]PORT; empty: nowhere."""
+        return "" if self.metrics is None else str(self.metrics.listen)
+
     def readers(self) -> Readers:
         """The readers that these settings allow. Raises BadInput when the chosen one is not among them."""
         return readers(self.reader_settings())

@@ -118,21 +118,19 @@ def run(
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
         drill_monitor = DrillMonitor(store, provider.drills, steps.images.drill_order)
         stack.callback(drill_monitor.close)
-        drill_removal = DrillRemoval(store, provider, store.ticks)
         target_monitor = TargetInstanceMonitor(store, steps.target_instances)
         stack.callback(target_monitor.close)
-        monitors = [
-            appliance_monitor.look,
-            Scheduler(store, steps, background).look,
-            CohortMonitor(store).look,
-            drill_monitor.look,
-            drill_removal.look,
-            target_monitor.look,
-        ]
         runner = Runner(
             store,
             lambda: _engine(options, store, steps),
-            monitors,
+            [
+                appliance_monitor.look,
+                Scheduler(store, steps, background).look,
+                CohortMonitor(store).look,
+                drill_monitor.look,
+                DrillRemoval(store, provider, store.ticks).look,
+                target_monitor.look,
+            ],
             fenced=_fenced,
             held=restore_detector.look,
             interval=options.interval,

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from connector import __version__
 from connector.errors import ConnectorError
+from connector.metrics import process
 from connector.metrics.rows import MetricKind, MetricRow
 from connector.metrics.samples import Samples, Source, cumulative
 from connector.metrics.tables import TABLES
@@ -29,9 +30,8 @@ class Exposition(Collector):
         """`certificates`: when each of them ends, in seconds since the epoch, by a word."""
         self._role, self._manager, self._certificates = role, manager, dict(certificates)
         self._rows = {row.name: row for row in TABLES[role]}
-        self._sources: list[Source] = [self._service]
+        self._sources: list[Source] = [self._service, process.collect]
         self._registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
     def add(self, *sources: Source) -> None:

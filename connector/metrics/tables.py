@@ -30,6 +30,12 @@ SERVICE: Final = (
         "connector_ready", _GAUGE, "1 when the service manager was told that this service is ready", "/readyz"
     ),
     MetricRow("connector_healthy", _GAUGE, "1 while the main loop and the loops beside it turn", "/healthz"),
+    MetricRow("process_cpu_seconds_total", _COUNTER, "Processor time of this process", "the system"),
+    MetricRow("process_resident_memory_bytes", _GAUGE, "Resident memory", "the system"),
+    MetricRow("process_virtual_memory_bytes", _GAUGE, "Virtual memory", "the system"),
+    MetricRow("process_open_fds", _GAUGE, "Open file descriptors", "the system"),
+    MetricRow("process_max_fds", _GAUGE, "Open file descriptors, at most", "the system"),
+    MetricRow("process_start_time_seconds", _GAUGE, "When the program was loaded", "the program"),
     MetricRow("connector_threads", _GAUGE, "Threads of this process", "the interpreter"),
     MetricRow(
         "connector_certificate_not_after_timestamp_seconds",

@@ -55,7 +55,9 @@ def test_a_scrape_has_the_service_and_its_process(url: str) -> None:
     assert seen.value("connector_threads") >= 2  # type: ignore[operator]
     ends = "connector_certificate_not_after_timestamp_seconds"
     assert seen.value(ends, certificate="instance") == 2_000_000_000.0
-    assert seen.value("process_resident_memory_bytes") and seen.value("process_open_fds")
+    assert seen.value("process_resident_memory_bytes") > 1 << 20  # type: ignore[operator]
+    assert 3 < seen.value("process_open_fds") < seen.value("process_max_fds")  # type: ignore[operator]
+    assert seen.value("process_cpu_seconds_total") > 0 and seen.kinds["process_cpu_seconds"] == "counter"  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/console", "/../etc/passwd", "/healthz/x"])

@@ -27,14 +27,8 @@ ROWS: Final = (*SERVICE, *CONTROL, *APPLIANCE, *INSTANCE)
 BY_NAME: Final = {row.name: row for row in ROWS}
 #: Labels that Prometheus gives to everything that it scrapes.
 TARGET: Final = frozenset({"job", "instance"})
-#: Of the Prometheus client and of Prometheus itself.
-OTHERS: Final = {
-    "up",
-    "process_open_fds",
-    "process_max_fds",
-    "process_resident_memory_bytes",
-    "process_cpu_seconds_total",
-}
+#: Of Prometheus itself.
+OTHERS: Final = {"up"}
 #: Words of PromQL that may stand where a metric may.
 WORDS: Final = {"by", "on", "and", "or", "ignoring", "group_left", "max", "min", "sum", "count", "bool"}
 
@@ -54,7 +48,7 @@ def test_a_name_has_one_row() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_follows_the_conventions(row: MetricRow) -> None:
     """Base units, a prefix, `_total` for counters alone; no label that Prometheus itself gives."""
-    assert re.fullmatch(r"connector(_[a-z0-9]+)+", row.name)
+    assert re.fullmatch(r"(connector|process)(_[a-z0-9]+)+", row.name)
     assert row.name.endswith("_total") is (row.kind is MetricKind.COUNTER)
     assert not re.search(r"_(ms|milli|micro|minutes|hours|days|kb|mb|kib|mib|bits|percent)(_|$)", row.name)
     assert bool(row.buckets) is (row.kind is MetricKind.HISTOGRAM)
@@ -150,6 +144,20 @@ def test_promtool_finds_the_rules_right() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_promtool_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    """As recording rules: it has no other way to check expressions."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool; tests/metrics/promtool/tools.go says how it is built (minutes)")
+    rules = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(_expressions())]
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(
+        [promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("expression", _expressions())
 def test_the_dashboard_names_metrics_and_labels_of_the_tables(expression: str) -> None:
     check(expression)
@@ -159,6 +167,9 @@ def test_the_dashboard_shows_every_metric_of_work() -> None:
     """Whoever adds a metric decides where it is shown, or says here that a table or an alert is enough."""
     shown = {row.name for text in _expressions() for name, _ in names(text) if (row := row_of(name))}
     elsewhere = {
+        "process_virtual_memory_bytes",
+        "process_max_fds",
+        "process_start_time_seconds",
         "connector_build_info",
         "connector_ready",
         "connector_healthy",

@@ -14,8 +14,7 @@ What each service answers at `/metrics`; [monitoring](monitoring.md) switches it
 `connector/metrics/tables.py`; a test compares them.
 
 Units are in the names: bytes, seconds, ratios of 1. A name that ends in `_total` only grows while its process runs. Times
-ending in `_timestamp_seconds` are seconds since 1970. Besides these each service answers `process_*` of the Prometheus client:
-processor time, memory, open files.
+ending in `_timestamp_seconds` are seconds since 1970. `process_*` have the names that Prometheus' clients use.
 
 **Whose figure it is.** Figures *of the database* are the same in every control plane on one database: take one with `max`, never
 the sum. All others are of one process: add them up.
