@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -58,6 +62,25 @@ def test_a_scrape_has_the_service_and_its_process(url: str) -> None:
     assert seen.value("process_resident_memory_bytes") > 1 << 20  # type: ignore[operator]
     assert 3 < seen.value("process_open_fds") < seen.value("process_max_fds")  # type: ignore[operator]
     assert seen.value("process_cpu_seconds_total") > 0 and seen.kinds["process_cpu_seconds"] == "counter"  # type: ignore[operator]
+
+
+def test_the_process_is_seen_where_a_unit_hides_the_rest_of_proc() -> None:
+    """As ProcSubset=pid of our units does."""
+    look = (
+        "from connector.metrics.exposition import Exposition;"
+        "from connector.service_manager import ServiceManager;"
+        "print(Exposition('instance', ServiceManager(), {}).text().decode())"
+    )
+    script = 'mount -t proc -o subset=pid proc /proc && exec "$0" -c "$1"'
+    words = ["unshare", "--mount", "sh", "-c", script, sys.executable, look]
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "mount:" in done.stderr:
+        pytest.skip(f"may not mount: {done.stderr}")
+    seen = Scrape(done.stdout)
+    assert seen.value("process_resident_memory_bytes") > 1 << 20  # type: ignore[operator]
+    assert seen.value("process_open_fds") >= 3  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/console", "/../etc/passwd", "/healthz/x"])
