@@ -12,16 +12,18 @@ from connector.appliance.tally import ApplianceTally, known_task
 from connector.metrics.samples import Samples
 from connector.outages import Outages
 from connector.specification.limited_by import LIMITS
+from connector.vcenter.client import VCenter
 
 _P: Final = "connector_appliance_"
 
 
 class ApplianceMetrics:
-    """A source of all figures. The agent comes later: an appliance that waits for approval has none."""
+    """A source of all figures. vCenter and the agent come later: an appliance that waits for approval has no agent."""
 
     def __init__(self, tally: ApplianceTally, outages: Outages) -> None:
         self._tally, self._outages = tally, outages
         self.agent: Agent | None = None
+        self.vcenter: VCenter | None = None
 
     def collect(self, samples: Samples) -> None:
         """See `Source`."""
@@ -29,6 +31,8 @@ class ApplianceMetrics:
         for peer, silence in self._outages.silences().items():
             samples.set(_P + "peer_up", silence == 0, peer=peer)
             samples.set(_P + "peer_silence_seconds", silence, peer=peer)
+        if self.vcenter is not None and (ends := self.vcenter.certificate_ends) is not None:
+            samples.set("connector_certificate_not_after_timestamp_seconds", ends, certificate="vcenter")
         if self.agent is not None:
             samples.set(_P + "pass_limit", self.agent.limit)
             _passes(self.agent.running(), samples)

@@ -40,8 +40,8 @@ SERVICE: Final = (
     MetricRow(
         "connector_certificate_not_after_timestamp_seconds",
         _GAUGE,
-        "When a certificate of this service ends",
-        "the service's own certificate",
+        "When a certificate ends: this service's own, or vCenter's as the appliance saw it last",
+        "the certificate",
         ("certificate",),
     ),
     MetricRow(

@@ -114,6 +114,11 @@ class VCenter:
         return self._session.url
 
     @property
+    def certificate_ends(self) -> float | None:
+        """When the certificate ends that vCenter showed last, in seconds since the epoch."""
+        return self._session.certificate_ends
+
+    @property
     def about(self) -> About:
         return self._session.about
 

@@ -137,6 +137,11 @@ class Session:
         return trust.thumbprint(self._certificate) if self._certificate else ""
 
     @property
+    def certificate_ends(self) -> float | None:
+        """When the certificate ends that vCenter showed last, in seconds since the epoch; None before the first."""
+        return trust.ends(self._certificate) if self._certificate else None
+
+    @property
     def trust(self) -> trust.VCenterTrust:
         """Whom this session believes. Other connections to the same server believe the same."""
         return self._trust

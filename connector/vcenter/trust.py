@@ -14,6 +14,8 @@ from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from connector import pasted, readable
 from connector.errors import BadInput, TrustFailed, Unreachable
 from connector.vcenter.endpoint import VCenterAddress
@@ -27,6 +29,14 @@ SETTING = "--thumbprint, or `thumbprint` in the section `vcenter` of the applian
 def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
     """Digest of a DER certificate as VMware writes it: upper-case pairs with colons."""
     return hashlib.new(digest, certificate, usedforsecurity=False).digest().hex(":").upper()
+
+
+def ends(certificate: bytes) -> float | None:
+    """When this certificate (DER) ends, in seconds since the epoch; None for what is no certificate."""
+    try:
+        return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

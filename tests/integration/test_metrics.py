@@ -106,6 +106,8 @@ def test_a_migration_as_monitoring_sees_it(
     for metric, figure in (("read", "read"), ("sent", "sent"), ("wire", "wire")):
         assert ended.value(f"{APPLIANCE}{metric}_bytes_total") == sum(disk[figure] for disk in disks), metric
     assert ended.value(APPLIANCE + "not_sent_bytes_total", reason="zero") == sum(d["zero"] for d in disks)
+    ends = ended.labelled("connector_certificate_not_after_timestamp_seconds", "certificate")
+    assert ends.keys() == {"vcenter"} and ends["vcenter"] > time.time()
     assert ended.value(APPLIANCE + "snapshot_remove_seconds_count") == 1
     finished = scrape(control)
     assert finished.value(CONTROL + "jobs", status="Finished", business="") == 1
