@@ -49,6 +49,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needed("mmdebstrap", "mmdebstrap")
     if os.geteuid():
         pytest.skip("needs root: mmdebstrap and chroot")
+    alone = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
+    if subprocess.run(alone, check=False, capture_output=True).returncode:
+        pytest.skip("needs namespaces of its own: `unshare --net --mount --pid` is refused here")
     kept = os.environ.get("PACKAGE_CACHE")
     root = Path(kept) / "debian" if kept else tmp_path_factory.mktemp("clean") / "debian"
     if not root.exists():
