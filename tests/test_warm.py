@@ -58,16 +58,17 @@ def test_who_gives_no_order_hinders_nobody(stub: Path, first: bytes | None) -> N
 
 def test_a_process_that_ends_while_it_is_signalled_hinders_nobody(stub: Path) -> None:
     """Its parent learns of both at once when it is slow."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+        way.connect(str(stub.parent / "socket"))
+        parent = struct.unpack("3i", way.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    before = set(children.read_text().split())  # of other tests of this worker
     with subprocess.Popen(
         [stub, "-m", "connector.appliance", "--exit-with-stdin"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as waiting:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
-            way.connect(str(stub.parent / "socket"))
-            parent = struct.unpack("3i", way.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        children = Path(f"/proc/{parent}/task/{parent}/children")
-        child = eventually(lambda: children.read_text().split(), "the process has begun")[-1]
+        (child,) = eventually(lambda: set(children.read_text().split()) - before, "the process has begun")
         os.kill(parent, signal.SIGSTOP)
         try:
             assert waiting.stdin is not None
