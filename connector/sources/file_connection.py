@@ -14,7 +14,7 @@ from typing import Final
 
 from connector.errors import NotPermitted, ReaderFailed, SessionExpired
 from connector.model import FileRoute
-from connector.sources.reader import ServerBusy
+from connector.sources.reader import HostClosed, ServerBusy
 from connector.vcenter.trust import PinnedConnection, VCenterTrust
 
 Answer = HTTPResponse
@@ -72,7 +72,8 @@ class FileConnection:
                     self.close()
         except (OSError, HTTPException) as broken:
             self.close()
-            raise ReaderFailed(
+            kind = HostClosed if isinstance(broken, ConnectionRefusedError) else ReaderFailed
+            raise kind(
                 f"the connection broke ({_words(broken)})", on=self._on, remedy=_NETWORK, retryable=True
             ) from broken
 

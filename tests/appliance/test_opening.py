@@ -205,6 +205,24 @@ def test_a_host_that_accepts_no_connection_for_a_while_is_waited_for(tmp_path: P
         assert desk.state == "waiting for the host, which accepts no connection"
 
 
+def test_a_machine_that_no_host_will_serve_is_not_waited_for(tmp_path: Path) -> None:
+    desk = Waiting(tmp_path, GOOD)
+    desk.failed = HostUnavailable("the host left for good", retryable=False)
+    with pytest.raises(HostUnavailable):
+        desk.open()
+    assert desk.asked == 1
+
+
+def test_a_host_that_accepts_no_connection_for_long_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "CLOSED", 0.1)
+    desk = Waiting(tmp_path, GOOD)
+    desk.failed, desk.times = HostClosed("port 902 is closed"), 10**6
+    with pytest.raises(HostClosed):
+        desk.open()
+
+
 def test_where_another_reader_can_go_on_a_closed_port_is_not_waited_for(tmp_path: Path) -> None:
     desk = Waiting(tmp_path, GOOD, broken=tmp_path / "nothing")
     desk.failed, desk.times = HostClosed("port 902 is closed", retryable=True), TRIES

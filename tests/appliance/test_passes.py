@@ -14,8 +14,9 @@ import pytest
 
 from connector.appliance.passes.give_back import GivenBack
 from connector.cancellation import Cancellation
+from connector.clients.endpoint import InstanceEndpoint
 from connector.clients.heartbeat import heard_from_json
-from connector.errors import Ineligible, Interrupted, ReaderFailed
+from connector.errors import Ineligible, Interrupted, ReaderFailed, TransferFailed
 from connector.model import DiskAccess, TargetLimits
 from connector.sources.factory import Readers
 from connector.sources.reader import DepthLimit, SourceChanged, full_pace
@@ -167,6 +168,32 @@ def test_a_source_that_changed_is_distrusted_whatever_failed_before(desk: Bench)
     with pytest.raises(GivenBack, match="its files changed"):
         desk.carry(desk.order(2))
     assert all(desk.instance.endpoint.disk(str(key))["doubt"] == "its files changed" for key in KEYS)
+
+
+def test_a_base_is_in_doubt_before_its_attempts_are_forgotten(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An appliance that is killed between the two must not leave a base that a delta continues from."""
+    desk.carry(desk.order(1))
+    desk.workbench = replace(desk.workbench, readers=Readers({"vddk": OneChanges(desk.vddk)}))
+
+    def killed(*_: object) -> None:
+        raise TransferFailed("killed")
+
+    monkeypatch.setattr(InstanceEndpoint, "discard_attempts", killed)
+    with pytest.raises(TransferFailed, match="killed"):
+        desk.carry(desk.order(2))
+    assert desk.instance.endpoint.disk(str(KEYS[0]))["doubt"] == "its files changed"
+
+
+def test_a_pass_behind_a_clean_up_says_so_and_can_be_stopped(desk: Bench) -> None:
+    stop, board = Cancellation(), Board()
+    board.when(lambda phase, _: phase == "waiting for a clean-up of this machine", stop.set)
+    with (
+        desk.workbench.locks.held(desk.vm, Cancellation()),
+        pytest.raises(Interrupted, match="stopped on request"),
+    ):
+        desk.carry(desk.order(1), board, stop)
 
 
 AROUND: dict[str, tuple[str, str, dict[str, Any]]] = {

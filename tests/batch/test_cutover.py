@@ -462,6 +462,28 @@ def test_a_report_names_the_directory_of_an_image_that_is_files() -> None:
     assert [line.image for line in made.lines] == ["/srv/images/web-01"]
 
 
+class Paged:
+    """A control plane that has more passes and resources of a job than one page holds."""
+
+    def call(self, action: str, /, *, PageNumber: int, PageSize: int, **_: Any) -> dict[str, Any]:
+        first = (PageNumber - 1) * PageSize
+        numbers = range(first, min(first + PageSize, 120))
+        if action == "DescribeReplicationJobPasses":
+            passes = [{"PassId": f"p-{n}", "Outcome": "done", "Disks": {"Disk": []}} for n in numbers]
+            return {"TotalCount": 120, "Passes": {"Pass": passes}}
+        resources = [{"Token": f"t-{n}", "ImageId": f"m-{n}", "Location": f"/srv/{n}"} for n in numbers]
+        return {"TotalCount": 120, "Resources": {"Resource": resources}}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_report_counts_every_pass_and_finds_every_image() -> None:
+    with SmcPlane(Paged) as plane:
+        assert len(plane.passes("j-1")) == 120
+        assert plane.image_files("j-1")["m-119"] == "/srv/119"
+
+
 def _row(machine: str, state: str, progress: float = 0.0) -> MachineStatus:
     return MachineStatus(machine, "", f"j-{machine}", state.partition("/")[0], state, progress, "", "")
 

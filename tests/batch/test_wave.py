@@ -381,6 +381,17 @@ def test_a_start_that_is_due_begins_and_one_that_is_not_is_scheduled(estate: Est
     assert job_of(estate, "web-02").status == "Running"
 
 
+def test_a_start_that_comes_between_plan_and_creation_begins(estate: Estate) -> None:
+    """A hook may run for minutes in between; the job would wait for a start that nobody asks for."""
+    estate.has("web-01")
+    clock = estate.house.clock
+    text = HEAD + f"schedule: {{start: {quantities.written(clock() + 60)}}}\nmachines:\n  - name: web-01\n"
+    planned = estate.plan(wave(text))
+    clock.advance(120)
+    assert carried(estate, planned).started == (job_of(estate, "web-01").id,)
+    assert job_of(estate, "web-01").status == "Running"
+
+
 def test_what_cannot_begin_at_once_is_scheduled(estate: Estate) -> None:
     estate.has("web-01")
     text = HEAD + "schedule: {start: now}\nmachines:\n  - name: web-01\n"

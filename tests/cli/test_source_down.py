@@ -62,6 +62,31 @@ def test_what_leaves_a_source_down_needs_a_yes(
         assert "connector job rollback web --watch" in done.err
 
 
+def belonging(row: Mapping[str, object]) -> dict[str, object]:
+    """An answer that has the job, its source and the source's workgroup."""
+    source = {"SourceId": "s-1", "Name": "web-01", "JobId": row["JobId"], "WorkgroupId": "g-1"}
+    group = {"WorkgroupId": "g-1", "Name": "shop"}
+    return listed(row) | {"SourceServers": {"SourceServer": [source]}, "Workgroups": {"Workgroup": [group]}}
+
+
+def test_a_workgroup_is_asked_for_before_its_cutovers_are_stopped(speaker: Speaker, run: Connector) -> None:
+    speaker.say(200, belonging(DOWN))
+    refused = run("group", "stop", "shop", code=2)
+    assert "SOURCE IS DOWN" in refused.err and "give --yes" in refused.err
+    assert "StopReplicationJob" not in asked(speaker)
+    run("group", "stop", "shop", "--yes")
+    assert "StopReplicationJob" in asked(speaker)
+
+
+def test_a_source_is_not_deleted_with_a_finished_cutover_unasked(speaker: Speaker, run: Connector) -> None:
+    speaker.say(200, belonging(DOWN | {"SourceDown": False, "Status": "Finished", "BusinessStatus": ""}))
+    refused = run("source", "delete", "web-01", "--force", code=2).err
+    assert "cannot be rolled back after a deletion" in refused
+    assert "DeleteSourceServer" not in asked(speaker)
+    run("source", "delete", "web-01", "--force", "--yes")
+    assert "DeleteSourceServer" in asked(speaker)
+
+
 def test_without_a_terminal_a_job_whose_source_is_up_is_deleted_as_ever(
     speaker: Speaker, run: Connector
 ) -> None:

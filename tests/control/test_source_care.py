@@ -299,6 +299,27 @@ def test_a_cutover_that_keeps_its_source_down_is_resumed_whatever_else_runs(
     assert house.status(job) == "Running/Preparing"
 
 
+def test_what_a_finished_job_turned_on_is_needed_while_another_job_of_the_machine_is_unfinished(
+    house: House,
+) -> None:
+    """Turning CBT off under it would make its next run compare every disk."""
+    done = house.job("first")
+    house.service.start(done)
+    house.run(done)
+    house.store.resources.record(done, "tracking:x", place="vcenter", kind="tracking", reference="vm-first")
+
+    def is_over() -> bool:
+        (row,) = house.store.resources.remembered(house.appliance.vcenter)
+        return bool(views.remembered(*row)["over"])
+
+    assert is_over()
+    other = house.service.create(NewJob(house.get(done).source_id, "second", run_once=False, frequency=12)).id
+    assert not is_over()
+    house.service.delete(other)
+    house.turn()
+    assert is_over()
+
+
 def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
     """It was to be asked, which is written down first; but it would not be shut down."""
     job, found = _cut_over(house, 10.0)

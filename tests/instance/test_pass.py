@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -331,3 +332,5 @@ def test_disk_never_shrinks_but_grows(instance: Instance, disk: Path) -> None:
         instance.endpoint.put_disk("2000", MIB)
     grown = instance.endpoint.put_disk("2000", 32 * MIB)
     assert grown["capacity"] == 32 * MIB and grown["base"] is None
+    about = json.loads(instance.disk("2000").with_name("disk.json").read_text())
+    assert about["capacity"] == 32 * MIB  # it counts when the journal is lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +23,13 @@ from connector.errors import (
 )
 from connector.model import DiskAccess, DiskBacking, Extent, FileRoute, NfcTicket
 from connector.sources.https import DatastoreFileSource, HttpsReader, HttpsSettings, unused_cells
-from connector.sources.reader import HostOverloaded, SourceChanged, is_overloaded, is_source_changed
+from connector.sources.reader import (
+    HostClosed,
+    HostOverloaded,
+    SourceChanged,
+    is_overloaded,
+    is_source_changed,
+)
 from connector.transfer.policies import Retrying
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot, VCenter
@@ -216,6 +223,14 @@ def test_without_the_privilege(lab: Lab) -> None:
             lab.open()
     finally:
         authority.allow(PRIVILEGE)
+
+
+def test_a_server_that_accepts_no_connection_is_waited_for_by_whoever_has_no_other_reader(lab: Lab) -> None:
+    with socket.socket() as taken:  # it does not listen
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(HostClosed, match="refused") as failed:
+            lab.open(routes=Answers(lab, file={"host": "127.0.0.1", "port": taken.getsockname()[1]}))
+    assert failed.value.retryable
 
 
 def test_a_server_with_another_certificate_gets_no_cookie(lab: Lab) -> None:

@@ -97,7 +97,7 @@ class Opening:
                 else:
                     failures += 1
                     over = failures >= TRIES
-                hopeless = not failed.retryable and wait is None
+                hopeless = not failed.retryable and not (wait and is_closed(failed))
                 if over or hopeless or isinstance(failed, Interrupted):
                     if not self.next_reader(failed):
                         raise

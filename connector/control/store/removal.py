@@ -12,6 +12,7 @@ from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.domain.sources import SourceEvent, SourceState
 from connector.control.store import job_rows, sources, tables, tags
 from connector.control.store.database import REGISTERING, Database
+from connector.specification.source_down import TITLE
 
 _SOURCES: Final = tables.sources
 _JOBS: Final = tables.jobs
@@ -49,7 +50,7 @@ class Removal:
             if down := [job for job in alive if job.down_since and job.status is not JobStatus.FINISHED]:
                 raise StateRefusal(
                     RefusalCode.SOURCE_RELATED,
-                    f"SOURCE IS DOWN: a cutover of its job {down[0].name} shut the machine down",
+                    f"{TITLE}: a cutover of its job {down[0].name} shut the machine down",
                     on=down[0].id,
                     remedy="resume the cutover or roll it back; to give it up, delete the job itself",
                 )
