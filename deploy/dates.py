@@ -20,9 +20,9 @@ _VERSION: Final = re.compile(r'^version = "(\d+)\.(\d+)\.(\d+)', re.MULTILINE)
 
 def epoch(root: Path) -> int:
     """Seconds since 1970 for everything that is built of `root`."""
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if given.isdigit():
-        return int(given)
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if fixed.isdigit():
+        return int(fixed)
     return _of_commit(root) or _of_version(root)
 
 
@@ -37,6 +37,6 @@ def _of_commit(root: Path) -> int:
 
 def _of_version(root: Path) -> int:
     """One day for each patch release, a hundred for a minor one, ten thousand for a major one."""
-    found = _VERSION.search((root / "pyproject.toml").read_text())
-    major, minor, patch = (int(part) for part in found.groups()) if found else (0, 0, 0)
+    version = _VERSION.search((root / "pyproject.toml").read_text())
+    major, minor, patch = (int(part) for part in version.groups()) if version else (0, 0, 0)
     return BEGINNING + 86400 * (10000 * major + 100 * minor + patch)

@@ -48,7 +48,7 @@ def shipped(packages: Path) -> Iterator[Shipped]:
 
 def copyright_file(packages: Path, home: str) -> str:
     """The text of the copyright file. `home`: where the packages are when they are installed."""
-    return _HEAD + "".join(f"\n{_paragraph(one, home)}" for one in shipped(packages))
+    return _HEAD + "".join(f"\n{_paragraph(package, home)}" for package in shipped(packages))
 
 
 def _paragraph(one: Shipped, home: str) -> str:

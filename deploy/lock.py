@@ -67,9 +67,9 @@ def requirements(packages: Iterable[Pinned]) -> str:
 def _pinned(block: list[str]) -> Pinned:
     lines = tuple(line for line in block if not line.lstrip().startswith("#"))
     names = [line.strip(" #").removeprefix("via").strip() for line in block if line.lstrip().startswith("#")]
-    found = _PINNED.match(block[0])
-    assert found is not None  # noqa: S101 - a block begins with a pinned line
-    return Pinned(_normal(found.group(1)), lines, frozenset(_normal(n.split()[0]) for n in names if n))
+    pinned = _PINNED.match(block[0])
+    assert pinned is not None  # noqa: S101 - a block begins with a pinned line
+    return Pinned(_normal(pinned.group(1)), lines, frozenset(_normal(n.split()[0]) for n in names if n))
 
 
 def _normal(name: str) -> str:

@@ -29,8 +29,10 @@ def copy(root: Path, target: Path, epoch: int) -> None:
 def files(root: Path) -> Iterator[Path]:
     """The product's files, relative to `root`: those that git knows; without git, all of them."""
     known = _known(root)
-    found = [root / name for name in FILES] + [file for name in PACKAGES for file in (root / name).rglob("*")]
-    for file in sorted(found):
+    candidates = [root / name for name in FILES] + [
+        file for name in PACKAGES for file in (root / name).rglob("*")
+    ]
+    for file in sorted(candidates):
         path = file.relative_to(root)
         if (
             file.is_file()

@@ -134,7 +134,8 @@ class Agent:
         """What is carried out now."""
         with self._lock:
             return [
-                RunningPass(one.order.job_id, one.order.task, one.board) for one in self._running.values()
+                RunningPass(running.order.job_id, running.order.task, running.board)
+                for running in self._running.values()
             ]
 
     @property

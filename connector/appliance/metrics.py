@@ -40,17 +40,19 @@ class ApplianceMetrics:
 
 def _passes(running: Sequence[RunningPass], samples: Samples) -> None:
     counts = Counter({"read": 0, "final": 0})
-    counts.update(known_task(one.task) for one in running)
+    counts.update(known_task(running_pass.task) for running_pass in running)
     for task, count in counts.items():
         samples.set(_P + "passes", count, task=task)
-    for one in running:
-        _, disks = one.board.read()
+    for running_pass in running:
+        _, disks = running_pass.board.read()
         samples.set(
-            _P + "pass_rate_bytes_per_second", sum(float(d["rate"]) for d in _of(disks)), job_id=one.job_id
+            _P + "pass_rate_bytes_per_second",
+            sum(float(d["rate"]) for d in _of(disks)),
+            job_id=running_pass.job_id,
         )
         if (bottleneck := _bottleneck(_of(disks))) in LIMITS:
-            samples.set(_P + "pass_bottleneck", 1, job_id=one.job_id, bottleneck=bottleneck)
-        _snapshot(one, samples)
+            samples.set(_P + "pass_bottleneck", 1, job_id=running_pass.job_id, bottleneck=bottleneck)
+        _snapshot(running_pass, samples)
 
 
 def _of(disks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -63,11 +65,11 @@ def _bottleneck(disks: Sequence[Mapping[str, Any]]) -> str:
     return str(max(busy, key=lambda disk: disk["wanted"] - disk["done"])["bottleneck"]) if busy else ""
 
 
-def _snapshot(one: RunningPass, samples: Samples) -> None:
-    seen = one.board.snapshot
-    if seen is None:
+def _snapshot(running_pass: RunningPass, samples: Samples) -> None:
+    snapshot = running_pass.board.snapshot
+    if snapshot is None:
         return
-    samples.set(_P + "open_snapshot_seconds", time.monotonic() - seen.born, job_id=one.job_id)
-    samples.set(_P + "open_snapshot_bytes", seen.delta, job_id=one.job_id)
-    if seen.free is not None:
-        samples.set(_P + "datastore_free_ratio", seen.free, job_id=one.job_id)
+    samples.set(_P + "open_snapshot_seconds", time.monotonic() - snapshot.born, job_id=running_pass.job_id)
+    samples.set(_P + "open_snapshot_bytes", snapshot.delta, job_id=running_pass.job_id)
+    if snapshot.free is not None:
+        samples.set(_P + "datastore_free_ratio", snapshot.free, job_id=running_pass.job_id)

@@ -49,11 +49,11 @@ class DatabaseMetrics:
 
     def collect(self, samples: Samples) -> None:
         """See `Source`."""
-        asked = self._ask()
-        asked.done.wait(self._patience)
-        state = asked.state
+        question = self._ask()
+        question.done.wait(self._patience)
+        state = question.state
         samples.set(_P + "database_up", state is not None)
-        took = asked.took or time.monotonic() - asked.began
+        took = question.took or time.monotonic() - question.began
         samples.set(_P + "database_query_seconds", took)
         if state is not None:
             tell(state, samples)
@@ -183,12 +183,12 @@ def _snapshots(state: WatchedState, samples: Samples) -> None:
 def _down(state: WatchedState, samples: Samples) -> None:
     samples.set(_P + "sources_down", len(state.down))
     for job in state.down:
-        seen = outage(job, state.now)
-        if seen is None:
+        downtime = outage(job, state.now)
+        if downtime is None:
             continue
-        samples.set(_P + "source_down_since_timestamp_seconds", seen.since, job_id=job.id)
-        samples.set(_P + "source_down_at_rest", seen.at_rest, job_id=job.id)
-        if seen.back_in is not None:
-            samples.set(_P + "source_back_in_seconds", seen.back_in, job_id=job.id)
+        samples.set(_P + "source_down_since_timestamp_seconds", downtime.since, job_id=job.id)
+        samples.set(_P + "source_down_at_rest", downtime.at_rest, job_id=job.id)
+        if downtime.back_in is not None:
+            samples.set(_P + "source_back_in_seconds", downtime.back_in, job_id=job.id)
     for job in state.cutovers:
         samples.set(_P + "predicted_downtime_seconds", job.predicted_downtime or 0.0, job_id=job.id)

@@ -53,6 +53,7 @@ from connector.control.store import Quotas, Store
 from connector.control.store.provider_ledger import StoreLedger
 from connector.epoch import EpochMemory
 from connector.errors import BadInput, Conflict, PortInUse
+from connector.managed_server import ManagedServer
 from connector.metrics.serving import serve
 from connector.service_manager import ServiceManager
 
@@ -251,7 +252,7 @@ def _serve(
     manager: ServiceManager,
     metrics_url: str,
 ) -> None:
-    server = connections.Server(
+    server = ManagedServer(
         uvicorn.Config(
             app,
             http=connections.protocol(listener, options.bounds),

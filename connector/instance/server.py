@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from connector.errors import TrustFailed
 from connector.instance.revoked import Revoked
+from connector.managed_server import ManagedServer
 from connector.service_manager import ServiceManager
 from connector.transfer.certificates import CertificateRole
 from connector.transfer.tls import require_role
@@ -48,7 +49,7 @@ class RoleProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-class ControlServer(uvicorn.Server):
+class ControlServer(ManagedServer):
     """`run` blocks until `should_exit`; signals stay with the main program."""
 
     def __init__(
@@ -73,18 +74,8 @@ class ControlServer(uvicorn.Server):
         )
         config.load()
         config.ssl = tls
-        super().__init__(config)
+        super().__init__(config, manager)
         self._listener = listener
-        self._manager = manager or ServiceManager()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._manager.ready("serves")
-
-    async def on_tick(self, counter: int) -> bool:
-        self._manager.alive()
-        return await super().on_tick(counter)
 
     def serve_until_stopped(self) -> None:
         asyncio.run(self._serve_quietly())

@@ -64,9 +64,9 @@ class Exposition(Collector):
 def _families(rows: Iterable[MetricRow], samples: Samples) -> Iterator[Metric]:
     for row in rows:
         if row.kind is MetricKind.HISTOGRAM:
-            if seen := samples.observed.get(row.name):
+            if observed := samples.observed.get(row.name):
                 histogram = HistogramMetricFamily(row.name, row.text)
-                histogram.add_metric([], list(cumulative(seen, row)), seen.total)
+                histogram.add_metric([], list(cumulative(observed, row)), observed.total)
                 yield histogram
         elif series := samples.values.get(row.name):
             make = CounterMetricFamily if row.kind is MetricKind.COUNTER else GaugeMetricFamily

@@ -30,12 +30,12 @@ class MetricOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """`seen`: where the figure comes from. `bound`: what bounds the number of series, if a label is no closed set."""
+    """`where`: where the figure comes from. `bound`: what bounds the number of series, if a label is no closed set."""
 
     name: str
     kind: MetricKind
     help: str
-    seen: str
+    where: str
     labels: tuple[str, ...] = ()
     origin: MetricOrigin = MetricOrigin.PROCESS
     bound: str = ""

@@ -74,17 +74,17 @@ class Tally:
         """Count a value into its bucket."""
         place = bisect.bisect_left(self._rows[metric].buckets, value)
         with self._lock:
-            seen = self._observed[metric]
-            seen.counts[place] += 1
-            seen.total += value
+            observed = self._observed[metric]
+            observed.counts[place] += 1
+            observed.total += value
 
     def collect(self, samples: Samples) -> None:
         """The source of an answer."""
         with self._lock:
             for name, series in self._counters.items():
                 samples.values[name] = dict(series)
-            for name, seen in self._observed.items():
-                samples.observed[name] = Observed(list(seen.counts), seen.total)
+            for name, observed in self._observed.items():
+                samples.observed[name] = Observed(list(observed.counts), observed.total)
 
 
 def labels_of(row: MetricRow, labels: Mapping[str, str]) -> Labels:

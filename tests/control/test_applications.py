@@ -18,7 +18,7 @@ from connector.control.domain.cohorts import (
     together,
     unproved,
 )
-from connector.control.domain.entities import Json, Outcome, Pass, Task
+from connector.control.domain.entities import Appliance, Json, Outcome, Pass, Task
 from connector.control.domain.jobs import JobEvent
 from connector.control.http import views
 from connector.control.store import NewJob
@@ -55,6 +55,23 @@ def _errand(house: House, *, outcome: Outcome = Outcome.DONE, asked: bool = True
 
 def _machine(house: House, found: Pass) -> str:
     return house.store.sources.get(house.get(found.job_id).source_id).machine
+
+
+def _in_two_vcenters(house: House) -> tuple[Appliance, dict[str, str]]:
+    """An application whose cutover begins: web, and db in a vCenter that another appliance serves."""
+    away = house.enrol("a2", "https://other")
+    house.register("web")
+    house.sources |= {"db": house.register("db", by=away)[0]}
+    jobs = {name: house.incremental(name) for name in ("web", "db")}
+    for name, job in jobs.items():
+        house.service.start(job)
+        for _ in range(4):
+            house.turn()
+            house.carry(by=away if name == "db" else None)
+        house.turn()
+    house.applications.put("shop", {jobs["web"]: 1, jobs["db"]: 2})
+    house.applications.cutover("shop", {})
+    return away, jobs
 
 
 def _states(house: House, jobs: Mapping[str, str]) -> set[str]:
@@ -540,18 +557,7 @@ def test_one_that_fails_an_ordinary_run_does_not_keep_the_others(house: House) -
 
 def test_a_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(house: House) -> None:
     """The web server of one vCenter runs again although the vCenter of its database is silent."""
-    away = house.enrol("a2", "https://other")
-    house.register("web")
-    house.sources |= {"db": house.register("db", by=away)[0]}
-    jobs = {name: house.incremental(name) for name in ("web", "db")}
-    for name, job in jobs.items():
-        house.service.start(job)
-        for _ in range(4):
-            house.turn()
-            house.carry(by=away if name == "db" else None)
-        house.turn()
-    house.applications.put("shop", {jobs["web"]: 1, jobs["db"]: 2})
-    house.applications.cutover("shop", {})
+    away, jobs = _in_two_vcenters(house)
     house.turn()
     assert _errand(house) == "web"
     house.service.stop(jobs["web"])
@@ -565,18 +571,7 @@ def test_a_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(hous
 
 
 def test_a_finished_member_that_no_appliance_reaches_holds_up_no_other_in_a_rollback(house: House) -> None:
-    away = house.enrol("a2", "https://other")
-    house.register("web")
-    house.sources |= {"db": house.register("db", by=away)[0]}
-    jobs = {name: house.incremental(name) for name in ("web", "db")}
-    for name, job in jobs.items():
-        house.service.start(job)
-        for _ in range(4):
-            house.turn()
-            house.carry(by=away if name == "db" else None)
-        house.turn()
-    house.applications.put("shop", {jobs["web"]: 1, jobs["db"]: 2})
-    house.applications.cutover("shop", {})
+    away, jobs = _in_two_vcenters(house)
     for _ in range(4):
         house.turn()
         for appliance in (house.appliance, away):

@@ -25,6 +25,7 @@ from connector.clients.heartbeat import HeartbeatAnswer
 from connector.control.http import connections
 from connector.control.http.connections import ConnectionLimits, Listener
 from connector.errors import ControlFailed
+from connector.managed_server import ManagedServer
 from connector.service_manager import ServiceManager
 from connector.transfer.certificates import Authority, CertificateRole
 from tests.appliance.test_agent import Plane, order
@@ -103,7 +104,7 @@ def test_a_server_whose_loop_hangs_says_nothing(heard: Hearing) -> None:
     listener.listen()
     protocol = connections.protocol(listener, ConnectionLimits())
     config = uvicorn.Config(application, http=protocol, lifespan="off", log_config=None)
-    server = connections.Server(config, manager(heard))
+    server = ManagedServer(config, manager(heard))
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     serving.start()
     heard.until("WATCHDOG=1")

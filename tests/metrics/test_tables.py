@@ -55,7 +55,7 @@ def test_a_row_follows_the_conventions(row: MetricRow) -> None:
     assert list(row.buckets) == sorted(set(row.buckets))
     assert all(re.fullmatch(r"[a-z_]+", label) for label in row.labels)
     assert TARGET.isdisjoint(row.labels) and "le" not in row.labels
-    assert row.help and row.seen and "\n" not in row.text and not row.help.endswith(".")
+    assert row.help and row.where and "\n" not in row.text and not row.help.endswith(".")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -44,4 +44,4 @@ def _table(rows: Sequence[MetricRow]) -> Iterator[str]:
         labels = ", ".join(f"`{label}`" for label in row.labels)
         bound = f"{labels}: {row.bound}" if row.bound else labels
         origin = "the database" if row.origin is MetricOrigin.DATABASE else "this process"
-        yield f"| `{row.name}` | {row.kind} | {bound} | {row.help} | {row.seen} | {origin} |"
+        yield f"| `{row.name}` | {row.kind} | {bound} | {row.help} | {row.where} | {origin} |"

@@ -13,14 +13,11 @@ import logging
 import resource
 import socket
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from connector.service_manager import ServiceManager
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -171,27 +168,6 @@ def protocol(listener: Listener, bounds: ConnectionLimits) -> type[asyncio.Proto
     """The protocol class for the configuration of the server that `run` runs."""
     listener.waiting = Waiting(bounds.waiting)
     return type("Protocol", (_Protocol,), {"bounds": bounds, "waiting": listener.waiting})
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, which tells the service manager how it is: its own callback goes by a clock that may be set back."""
-
-    def __init__(self, config: uvicorn.Config, manager: ServiceManager) -> None:
-        super().__init__(config)
-        self._manager = manager
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._manager.ready("serves")
-
-    async def on_tick(self, counter: int) -> bool:
-        self._manager.alive()
-        return await super().on_tick(counter)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._manager.stopping()
-        super().handle_exit(sig, frame)
 
 
 def _says_something(record: logging.LogRecord) -> bool:
