@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from connector.errors import AuthenticationFailed, BadInput, NotFound, NotPermitted, SessionExpired
+from connector.errors import (
+    AuthenticationFailed,
+    BadInput,
+    NotFound,
+    NotPermitted,
+    SessionExpired,
+    Unreachable,
+)
 from connector.vcenter import inventory, properties
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.client import VCenter
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
+from simulator.faults import Rule
 from simulator.vcenter.center import Options
 from tests.vcenter.imaginary import world
 from tests.vcenter.ledger import Memory
@@ -279,3 +288,22 @@ def test_many_machines_at_once_on_one_session(ledger: Memory) -> None:
         with ThreadPoolExecutor(6) as pool:
             assert list(pool.map(work, machines)) == [1] * 6
         assert all(place.snapshots(vm) == [] for vm in machines)
+
+
+#: What a pass asks before it has a snapshot; the first one also between a cutover's shutdown and its snapshot.
+QUESTIONS: dict[str, Callable[[VCenter, str], object]] = {
+    "leftovers": lambda vcenter, vm: vcenter.clear_leftovers(machine=vm),
+    "pressure": lambda vcenter, vm: vcenter.pressure(vm, None),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_a_pass_asks_before_its_snapshot_outlasts_an_outage(question: str, ledger: Memory) -> None:
+    """A restart of vCenter; whoever is no pass gets the error."""
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        cut = Rule(call="RetrievePropertiesEx", action="cut", times=8)
+        place.estate.faults.add(cut)
+        with pytest.raises(Unreachable):
+            QUESTIONS[question](vcenter, place.vm)
+        place.estate.faults.replace([cut])
+        QUESTIONS[question](vcenter.during(threading.Event()), place.vm)
