@@ -515,3 +515,24 @@ def test_changes_of_the_disk_set_are_told() -> None:
         "web", (replace(DISK, change_id="52 a/7"),), (replace(DISK, change_id="52 a/9"),)
     )
     assert grown == ()
+
+
+def test_open_snapshots_are_counted_by_the_datastore_and_not_by_its_name() -> None:
+    """Two datacenters may have a datastore of one name; one that only holds a CD image has no snapshot's files."""
+    here, elsewhere = (replace(DISK, store=store) for store in ("datastore-1", "datastore-2"))
+    crowd = tuple(
+        replace(
+            SOUND,
+            moref=f"vm-{number}",
+            disks=(elsewhere,),
+            snapshots=_chain(1),
+            traits=replace(SOUND.traits, datastores=("ds1",)),
+        )
+        for number in range(16)
+    )
+    context = CheckContext.of(Inventory(machines=crowd), LOCAL.limits)
+    ids = {finding.check for finding in check(replace(SOUND, disks=(here,)), LOCAL.limits, context)}
+    assert "D14" not in ids
+    assert "D14" in {
+        finding.check for finding in check(replace(SOUND, disks=(elsewhere,)), LOCAL.limits, context)
+    }
