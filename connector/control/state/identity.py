@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from connector.control.state import directory_key
 from connector.control.state.directory_key import DirectoryKey
 from connector.control.state.vault import damaged, secret_file
+from connector.transfer import certificates
 
 _LIFETIME: Final = datetime.timedelta(days=3650)
 
@@ -56,7 +57,7 @@ def load(state: Path, host: str) -> ControlIdentity:
         thumbprint=thumbprint(public),
         activation_code_file=code_file,
         access_key=directory_key.load(state),
-        ends=x509.load_pem_x509_certificate(public.encode()).not_valid_after_utc.timestamp(),
+        ends=certificates.ends(public),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
 
