@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from connector.cloud.addresses import PortRange
 from connector.cloud.alibaba.limits import LIMITS as ALIBABA
 from connector.cloud.local import LIMITS as LOCAL
 from connector.cloud.local import LocalProvider
@@ -33,16 +34,22 @@ def limits(name: str | None) -> TargetLimits:
 
 
 def choose(
-    name: str, images: Path | None, section: Mapping[str, Any] | None, source: str, state: Path
+    name: str,
+    images: Path | None,
+    section: Mapping[str, Any] | None,
+    source: str,
+    state: Path,
+    instance_ports: str = "",
 ) -> ProviderMaker:
     """The maker of the provider. Raises BadInput if a setting is missing; `source` names the place where it belongs.
 
-    `state`: the directory of this control plane.
+    `state`: the directory of this control plane. `instance_ports`: where local instances listen; empty: on loopback addresses.
     """
+    space = PortRange.parse(instance_ports) if instance_ports else None
     if name == "local":
         if images is None:
             raise BadInput("the local provider needs a place for images", on="--images")
-        return lambda _: LocalProvider(images)
+        return lambda _: LocalProvider(images, space=space)
     if section is None:
         raise BadInput(
             "the provider alibaba needs its section", on=source, remedy="see config/control-plane.yaml"

@@ -23,14 +23,16 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from connector import child, private
 from connector.child import Child
 from connector.clients.endpoint import objects
 from connector.cloud import addresses, conversion_child, image_order, machine_files, ovf
+from connector.cloud.addresses import AddressSpace, LoopbackAddresses
 from connector.cloud.drill_child import LocalDrills
 from connector.cloud.file_errors import translated
 from connector.cloud.local_targets import LocalTargets
@@ -66,7 +68,7 @@ class LocalProvider:
     """The provider `local`: instances under `root`. Only one process at a time owns a root.
 
     `module`: the program of an instance. `order`: orders the files of an image at an instance. `converter`: the program that
-    converts images and starts copies.
+    converts images and starts copies. `space`: where instances listen.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class LocalProvider:
         module: str = "connector.instance",
         order: image_order.Order = image_order.order_image,
         converter: str = conversion_child.MODULE,
+        space: AddressSpace | None = None,
     ) -> None:
         self._root = root.resolve()
+        self._space: AddressSpace = LoopbackAddresses() if space is None else space
         self._module = module
         self._order = order
         self._converter = converter
@@ -135,40 +139,40 @@ class LocalProvider:
         record = _read(directory / "instance.json")
         if record is None:
             raise _gone(directory)
-        host = str(record["host"])
-        addresses.wait_free(host, ORPHAN_PATIENCE)
-        self._start(request, directory, host)
+        address = _address(record)
+        addresses.wait_free(address, ORPHAN_PATIENCE)
+        self._start(request, directory, address)
 
     def _start_first(self, request: InstanceRequest, directory: Path) -> None:
         """Start an instance at the first free address; if another program takes it, at the next."""
         for attempts_left in reversed(range(_ATTEMPTS)):
             with self._guard:
-                used = {str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
-                host = addresses.choose(request.token, used)
+                used = {_address(r) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
+                address = addresses.choose(self._space, request.token, used)
                 facts: dict[str, object] = {
                     "token": request.token,
                     "job": request.job_id,
-                    "host": host,
+                    **asdict(address),
                     "name": INSTANCE_NAME,
                 }
                 _write(directory / "instance.json", facts)
             try:
-                return self._start(request, directory, host)
+                return self._start(request, directory, address)
             except ControlFailed:
-                if not attempts_left or not addresses.busy_ports(host):
+                if not attempts_left or not addresses.busy_ports(address):
                     raise
             (directory / "instance.json").unlink()
         return None
 
-    def _start(self, request: InstanceRequest, directory: Path, host: str) -> None:
+    def _start(self, request: InstanceRequest, directory: Path, address: InstanceAddress) -> None:
         credential = request.credential
         started = child.start(
             self._module,
             [
                 *("--directory", str(directory / "data")),
-                *("--host", host),
-                *("--control-port", str(addresses.CONTROL_PORT)),
-                *("--block-port", str(addresses.BLOCK_PORT)),
+                *("--host", address.host),
+                *("--control-port", str(address.control_port)),
+                *("--block-port", str(address.block_port)),
                 "--credential-stdin",
                 "--exit-with-stdin",
             ],
@@ -189,9 +193,8 @@ class LocalProvider:
         if record is None:
             return None
         health = Health.STOPPED if self._running(token) is None else Health.RUNNING
-        address = InstanceAddress(str(record["host"]), addresses.CONTROL_PORT, addresses.BLOCK_PORT)
         disks = [CloudResource("disk", str(directory / "data" / "disks" / key)) for key in _disks(record)]
-        return Instance(str(directory), INSTANCE_NAME, address, health, tuple(disks), token)
+        return Instance(str(directory), INSTANCE_NAME, _address(record), health, tuple(disks), token)
 
     def describe(self) -> Sequence[Instance]:
         tokens = sorted(path.parent.name for path in self._root.glob("instances/*/instance.json"))
@@ -207,7 +210,7 @@ class LocalProvider:
             if keep_disks or not directory.exists():
                 return
             if running is None and (record := _read(directory / "instance.json")):
-                addresses.wait_free(str(record["host"]), ORPHAN_PATIENCE)
+                addresses.wait_free(_address(record), ORPHAN_PATIENCE)
             shutil.rmtree(directory)
 
     def make_image(self, request: ImageRequest) -> StoredImage:
@@ -336,6 +339,12 @@ def _read(record: Path) -> dict[str, object] | None:
     except ValueError as error:
         raise TargetFailed("this file is damaged", on=str(record), remedy="delete the job") from error
     return content if isinstance(content, dict) else None
+
+
+def _address(record: dict[str, Any]) -> InstanceAddress:
+    """Where the instance listens. Records of version 0.1.0 name no ports."""
+    ports = {name: int(record[name]) for name in ("control_port", "block_port") if name in record}
+    return InstanceAddress(str(record["host"]), **ports)
 
 
 def _disks(record: dict[str, object]) -> list[str]:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -17,7 +18,10 @@ from connector.control.configuration import ControlConfiguration
 from connector.control.plane import Options, run
 from connector.control.store import Quotas
 from connector.errors import ConnectorError
+from connector.loopback import is_loopback
 from connector.service_manager import ServiceManager
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> ControlConfiguration:
@@ -57,6 +61,13 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
+    "--instance-ports",
+    default="",
+    metavar="HOST:FIRST-LAST",
+    help="Where instances of the provider local listen, two ports for each. Default: loopback addresses, which only appliances "
+    "on this computer reach.",
+)
+@click.option(
     "--grace",
     default=SILENCE,
     type=click.FloatRange(1.0),
@@ -91,6 +102,7 @@ def command(
     database: str,
     cloud: str,
     images: Path | None,
+    instance_ports: str,
     grace: float,
     limits: tuple[str, ...],
     tls: str,
@@ -119,7 +131,12 @@ def command(
         metrics=metrics,
         as_json=as_json,
     )
-    run(options, factory.choose(cloud, images, loaded.alibaba, "--config", options.state), manager=manager)
+    maker = factory.choose(cloud, images, loaded.alibaba, "--config", options.state, instance_ports)
+    if cloud == "local" and not instance_ports and not is_loopback(host):
+        _LOG.warning(
+            "instances listen on loopback addresses: appliances on other computers need --instance-ports"
+        )
+    run(options, maker, manager=manager)
 
 
 usage.show_variables(command, prefixed=True)

@@ -27,6 +27,7 @@ class ControlConfiguration(BaseModel):
     database: str | None = None
     provider: Literal["local", "alibaba"] | None = None
     images: Path | None = None
+    instance_ports: str | None = None
     grace: Annotated[float, Field(ge=1)] | None = None
     limits: dict[str, int] = {}
     tls: Literal["1.3", "1.2"] | None = None
@@ -42,6 +43,7 @@ class ControlConfiguration(BaseModel):
             "database": self.database,
             "cloud": self.provider,
             "images": self.images,
+            "instance_ports": self.instance_ports,
             "grace": self.grace,
             "tls": self.tls,
             "metrics": None if self.metrics is None else str(self.metrics.listen),

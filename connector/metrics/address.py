@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import NamedTuple
 
+from connector import loopback
 from connector.errors import BadInput
 
 LOOPBACK = "127.0.0.1"
@@ -17,10 +17,7 @@ class MetricsAddress(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this computer reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return loopback.is_loopback(self.host)
 
     def url(self, port: int) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -22,10 +22,12 @@ import pytest
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud import addresses, machine_files
+from connector.cloud.addresses import LoopbackAddresses, PortRange
 from connector.cloud.image_order import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
 from connector.errors import BadInput, Conflict, PortInUse, TargetFailed, TargetFull
+from connector.model import InstanceAddress
 from connector.specification import image_formats
 from connector.specification.image_formats import ImageFormat
 from connector.transfer.certificates import CertificateRole
@@ -43,33 +45,88 @@ def provider(tmp_path: Path) -> Iterator[LocalProvider]:
     made.close()
 
 
+LOOPBACK = LoopbackAddresses()
+
+
+def free_ports() -> PortRange:
+    """Eight ports in a row that were free a moment ago."""
+    for first in range(20_000, 32_000, 8):
+        if not addresses.busy_ports(InstanceAddress("127.0.0.1", first, first + 7)):
+            return PortRange("127.0.0.1", first, first + 7)
+    raise AssertionError("no free ports")
+
+
 def test_addresses_follow_from_the_token_and_stay_in_the_loopback_range() -> None:
-    first = list(addresses.candidates(T1))
-    assert first == list(addresses.candidates(T1))
-    assert all(host.startswith("127.") and 64 <= int(host.split(".")[1]) < 128 for host in first)
-    assert first != list(addresses.candidates(T2))
+    first = list(LOOPBACK.candidates(T1))
+    assert first == list(LOOPBACK.candidates(T1))
+    assert all(
+        address.host.startswith("127.") and 64 <= int(address.host.split(".")[1]) < 128 for address in first
+    )
+    assert {(address.control_port, address.block_port) for address in first} == {(8080, 8703)}
+    assert first != list(LOOPBACK.candidates(T2))
+
+
+def test_a_range_gives_each_token_every_pair_of_its_ports() -> None:
+    space = PortRange.parse("[2001:db8::7]:9100-9106")
+    pairs = [(address.control_port, address.block_port) for address in space.candidates(T1)]
+    assert sorted(pairs) == [(9100, 9101), (9102, 9103), (9104, 9105)]
+    assert {address.host for address in space.candidates(T1)} == {"2001:db8::7"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:1-2-3", "host:9-8", "host:0-9", "h:1-70000", "a b:1-9", "::1:5-9"]
+)
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"is no range of ports.*HOST:FIRST-LAST"):
+        PortRange.parse(text)
 
 
 def test_a_taken_address_is_passed_over() -> None:
-    first, second = list(addresses.candidates(T1))[:2]
-    assert addresses.choose(T1, {first}) == second
-    with socket.create_server((first, addresses.BLOCK_PORT)):
-        assert addresses.busy_ports(first) == [addresses.BLOCK_PORT]
-        assert addresses.choose(T1, set()) == second
+    first, second = list(LOOPBACK.candidates(T1))[:2]
+    assert addresses.choose(LOOPBACK, T1, {first}) == second
+    with socket.create_server((first.host, first.block_port)):
+        assert addresses.busy_ports(first) == [first.block_port]
+        assert addresses.choose(LOOPBACK, T1, set()) == second
 
 
 def test_when_every_address_is_taken_the_error_names_the_port_and_the_remedy() -> None:
     with ExitStack() as stack:
-        for host in set(addresses.candidates(T1)):
-            stack.enter_context(socket.create_server((host, addresses.CONTROL_PORT)))
+        for address in set(LOOPBACK.candidates(T1)):
+            stack.enter_context(socket.create_server((address.host, address.control_port)))
         with pytest.raises(PortInUse, match=r"port 8080 .*; stop the program that listens on every address"):
-            addresses.choose(T1, set())
+            addresses.choose(LOOPBACK, T1, set())
+
+
+def test_when_every_pair_of_a_range_is_used_the_error_says_so() -> None:
+    space = free_ports()
+    with pytest.raises(PortInUse, match=rf"all ports from {space.first} .*widen instance_ports"):
+        addresses.choose(space, T1, set(space.candidates(T1)))
 
 
 def test_a_known_address_that_is_taken_is_an_error_not_another_address() -> None:
-    host = next(addresses.candidates(T1))
-    with socket.create_server((host, addresses.CONTROL_PORT)), pytest.raises(PortInUse, match="8080"):
-        addresses.wait_free(host, 0.2)
+    address = next(LOOPBACK.candidates(T1))
+    with (
+        socket.create_server((address.host, address.control_port)),
+        pytest.raises(PortInUse, match="8080"),
+    ):
+        addresses.wait_free(address, 0.2)
+
+
+def test_instances_listen_on_the_ports_of_a_range_and_keep_them(tmp_path: Path) -> None:
+    """Two of them on one address; after the range has changed, an instance starts where its appliances know it."""
+    space = free_ports()
+    provider = LocalProvider(tmp_path, space=space)
+    try:
+        places = [provider.create_instance(request_for(token)).address for token in (T1, T2)]
+        assert set(places) <= set(space.candidates(T1)) and places[0] != places[1]
+        assert all(len(addresses.busy_ports(place)) == 2 for place in places)
+    finally:
+        provider.close()
+    again = LocalProvider(tmp_path)
+    try:
+        assert again.create_instance(request_for(T1)).address == places[0]
+    finally:
+        again.close()
 
 
 def test_r1_r56_an_instance_has_its_name_and_names_its_disks(provider: LocalProvider) -> None:
