@@ -9,7 +9,7 @@ GENERATED = $(shell grep -rl 'mark[.]generated' tests --include=*.py)
 # Tests wait for other processes half of their time: twice as many at once as there are cores.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: help demo wheel deb test test-slow faults soak boot-tests package-tests fuzz check lint types layers current documents lock clean
+.PHONY: help demo wheel deb test test-slow faults soak boot-tests package-tests image image-tests fuzz check lint types layers current documents lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,15 +47,23 @@ boot-tests: $(READY) ## real guests, built from Debian's packages and started in
 package-tests: $(READY) ## the Debian package, built twice and installed in a Debian of its own; WHEELS=, PACKAGE_CACHE= directories to keep
 	WHEELS=$(WHEELS) PACKAGE_CACHE=$(PACKAGE_CACHE) $(BIN)/python -m pytest -n 0 -m package tests/deploy --durations=0
 
+image: $(READY) ## the appliance's image, into artifacts/, as root: qcow2, OVA, checksums; WHEELS= as for deb, KEY= an RSA key that signs
+	$(BIN)/python -m deploy.image --package "$$($(BIN)/python -m deploy.deb --to artifacts $(if $(WHEELS),--wheels $(WHEELS)))" --to artifacts \
+	    $(if $(KEY),--key $(KEY))
+
+image-tests: $(READY) ## the image, built, started in QEMU and used; PACKAGE= a package of make deb, IMAGE_CACHE= a directory to keep
+	PACKAGE=$(PACKAGE) IMAGE_CACHE=$(IMAGE_CACHE) $(BIN)/python -m pytest -n 0 -m image tests/deploy --durations=0
+
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock
 	$(BIN)/python -m pytest -n 2 tests/fuzz -m fuzz
 
 check: lint types layers current test ## what CI runs, what is quick first
 
-lint: $(READY) ## ruff: rules and format
+lint: $(READY) ## ruff: rules and format; bandit: what is dangerous, without a written reason
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --severity-level medium connector vddk nfc simulator deploy tools
 
 types: $(READY) ## mypy --strict
 	$(BIN)/mypy

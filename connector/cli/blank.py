@@ -27,7 +27,7 @@ class Answers:
 
 def filled(answers: Answers) -> str:
     """The file's text. It is valid YAML with exactly these answers, whatever they contain."""
-    templates = Environment(  # noqa: S701 - YAML, quoted by `word`
+    templates = Environment(  # noqa: S701 # nosec B701 - YAML, quoted by `word`
         loader=PackageLoader("connector.cli"),
         undefined=StrictUndefined,
         trim_blocks=False,

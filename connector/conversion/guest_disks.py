@@ -32,7 +32,8 @@ ISO_MEMORY: Final = 320  # MiB, for an image of which files are read only
 LARGEST_COPY: Final = 16 << 30  # bytes to which a disk's copy may grow
 ARCHIVING: Final = 4 * 3600.0  # seconds for all files of a guest, without KVM
 PATIENCE: Final = 900.0  # seconds for one answer; the slowest is the start, without KVM
-_CACHE: Final = "/var/tmp"  # noqa: S108 - where libguestfs keeps the system of its virtual machine, by its documentation
+#: Where libguestfs keeps the system of its virtual machine, by its documentation.
+_CACHE: Final = "/var/tmp"  # noqa: S108 # nosec B108 - its directories there are its own, mode 0700
 _PYTHONS: Final = (sys.executable, "/usr/bin/python3")
 _INSTALL: Final = "install the Debian packages python3-guestfs and qemu-system-x86"
 

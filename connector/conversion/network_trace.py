@@ -55,7 +55,7 @@ def _packets(trace: bytes) -> Iterator[bytes]:
 def _read(packet: bytes, own: bytes) -> Sign | None:
     if packet[12:14] == _ARP and packet[22:28] == own:
         address = _dotted(packet[28:32])
-        return Sign(address) if address not in ("", "0.0.0.0") else None  # noqa: S104 - "no address" in ARP
+        return Sign(address) if address not in ("", "0.0.0.0") else None  # noqa: S104 # nosec B104 - "no address" in ARP
     if packet[12:14] == _IPV6:
         return Sign()
     if packet[12:14] == _IPV4 and packet[23:24] == b"\x11":

@@ -32,6 +32,7 @@ ArrayOfInt ArrayOfLong ArrayOfShort ArrayOfByte ArrayOfDouble ArrayOfFloat Array
 ArrayOfAnyType ArrayOfAnyURI ArrayOfBase64Binary ManagedObjectReference ArrayOfManagedObjectReference
 """
 _COMMON = frozenset(_EVERYDAY.split())
+_NO_ADDRESS = ("0.0.0.0", "255.255.255.255")  # noqa: S104 # nosec B104 - they name no computer
 _WHOLE = re.compile(
     r"""\s* (?: [+-]?\d+(?:\.\d+)?                                              # numbers
           | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)? ) \s*""",  # times
@@ -186,7 +187,7 @@ class Scrubber:
         return f"n{self._digest(word)[:8]}"
 
     def _ipv4(self, text: str) -> str:
-        if any(int(part) > 255 for part in text.split(".")) or text in ("0.0.0.0", "255.255.255.255"):  # noqa: S104
+        if any(int(part) > 255 for part in text.split(".")) or text in _NO_ADDRESS:
             return text
         digest = self._digest(text)
         return f"198.18.{int(digest[:2], 16)}.{int(digest[2:4], 16)}"
