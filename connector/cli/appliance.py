@@ -10,6 +10,7 @@ import click
 
 from connector.cli import tables
 from connector.cli.access import with_client
+from connector.cli.first_boot import first_boot
 from connector.cli.options import JSON
 from connector.cli.records import APPLIANCE, find, identity, rows
 from connector.clients.smc import SmcClient
@@ -138,3 +139,6 @@ def _decide(client: SmcClient, operation: str, word: str, outcome: str, as_json:
     key = identity(client, APPLIANCE, word)
     answer = client.call(operation, ApplianceId=key)
     tables.told(word, outcome, {"ApplianceId": key, "State": str(answer["State"])}, as_json)
+
+
+appliance.add_command(first_boot)

@@ -1,4 +1,4 @@
-"""`connector init` asks for an appliance's configuration. It asks for no secret and overwrites no file."""
+"""`connector init` asks for an appliance's configuration, and with `--service` it starts the appliance. It overwrites no file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from connector import amounts
 from connector.cli import asking, estate, tables
 from connector.cli.blank import Answers, filled
 from connector.cli.options import JSON
-from connector.errors import BadInput, Conflict, TrustFailed
+from connector.cli.service_setup import CODE, CODE_FILE, PASSWORD, STATE, ServiceSetup, try_login
+from connector.errors import BadInput, Conflict, ControlFailed, TrustFailed
 from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.trust import VCenterTrust, presented, thumbprint
 
@@ -24,7 +25,7 @@ _BLANK: Final = Answers()
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default=FILE)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option("--name", help="Name of this appliance.")
 @click.option(
     "--vcenter", "vcenter", metavar="URL", envvar="CONNECTOR_VCENTER_URL", help="https://HOST[:PORT]"
@@ -49,25 +50,78 @@ _BLANK: Final = Answers()
 )
 @click.option("--state", help="Directory for the appliance's identity.")
 @click.option("--offline", is_flag=True, help="Ask no server: certificates and the login are not tried.")
+@click.option(
+    "--service",
+    is_flag=True,
+    help="Set up the service of the Debian package, as root: secrets, /etc/connector/appliance.yaml, start. The two files with "
+    "secrets are copied; without them the secrets are asked for.",
+)
 @JSON
-def init(file: Path, offline: bool, as_json: bool, **options: str | None) -> None:
+def init(file: Path | None, offline: bool, service: bool, as_json: bool, **options: str | None) -> None:
     """Write an appliance's configuration with a comment for every key. It asks for values that are not given as options.
 
     Like ssh, it shows the certificates of vCenter and the control plane for you to compare. If the password file
-    exists, it tries the login. Passwords are never asked for and never in the file. FILE is appliance.yaml by default;
-    an existing file is never overwritten.
+    exists, it tries the login. Passwords are never in the file, and asked for with --service only. FILE is appliance.yaml by
+    default; an existing file is never overwritten.
 
     \b
     connector init
     connector init /etc/connector/appliance.yaml --vcenter https://vc.example.com --control https://control.example.com:8443
+    connector init --service
     """
-    if file.exists():
-        raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file")
+    if service:
+        _set_up(file, offline, as_json, options)
+        return
+    file = Path(FILE) if file is None else file
+    _require_new(file)
     answers = _absolute(_asked(options, _Line(offline)))
     _check(answers, file)
-    machines_seen = None if offline else _try(answers)
+    password = Path(answers.password_file) if answers.password_file else None
+    is_tried = not offline and password is not None and password.exists()
+    machines_seen = _log_in(answers, password) if is_tried else None
     _write(file, filled(answers))
     _tell(file, answers, machines_seen, as_json)
+
+
+def _set_up(file: Path | None, offline: bool, as_json: bool, options: dict[str, str | None]) -> None:
+    """Make the service of this computer: everything that is asked, then the secrets, a login, the file, the start."""
+    setup, line = ServiceSetup(), _Line(offline)
+    setup.check()
+    if file is not None and file.absolute() != setup.configuration:
+        raise BadInput(f"the service reads {setup.configuration}", on=str(file), remedy="leave FILE out")
+    if offline:
+        raise BadInput("a service that starts asks its servers", on="--offline", remedy="leave it out")
+    _require_new(setup.configuration)
+    password_file, code_file = options.get("password_file"), options.get("activation_code_file")
+    fixed = {"password_file": "", "activation_code_file": CODE_FILE, "state": STATE}
+    answers = _asked({**options, **fixed}, line)
+    _check(answers, setup.configuration)
+    setup.take(PASSWORD, password_file, f"Password of {answers.user}", line.ask_secret)
+    setup.take(CODE, code_file, "Activation code", line.ask_secret)
+    machines_seen = try_login(
+        setup,
+        answers,
+        lambda password: _log_in(answers, password),
+        line.ask_secret if line.is_terminal else None,
+    )
+    _write(setup.configuration, filled(answers))
+    click.echo(
+        f"{answers.user} sees {amounts.plural(machines_seen, 'machine')}; the service starts", err=True
+    )
+    try:
+        status = setup.start()
+    except ControlFailed:
+        click.echo(setup.log_lines(), err=True)
+        raise
+    if as_json:
+        tables.document({"file": str(setup.configuration), "machines": machines_seen, "status": status})
+    else:
+        click.echo(f"the appliance {status}")
+
+
+def _require_new(file: Path) -> None:
+    if file.exists():
+        raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file")
 
 
 class _Line:
@@ -75,11 +129,16 @@ class _Line:
 
     def __init__(self, offline: bool) -> None:
         self._offline = offline
-        self._terminal = sys.stdin.isatty()
+        self.is_terminal = sys.stdin.isatty()
 
     def ask(self, option: str, question: str, example: str) -> str:
         self._must_answer(option)
         return str(click.prompt(question, default=example or None, err=True)).strip()
+
+    def ask_secret(self, question: str) -> str:
+        """Something that is not shown while it is typed."""
+        self._must_answer(question)
+        return str(click.prompt(question, hide_input=True, err=True))
 
     def ask_file(self, option: str, question: str, example: str) -> str:
         """A file's path. One that does not exist is taken only if the person says so."""
@@ -104,7 +163,7 @@ class _Line:
         return print_
 
     def _must_answer(self, option: str) -> None:
-        if not self._terminal:
+        if not self.is_terminal:
             raise BadInput(
                 "there is no terminal to ask on", on=option, remedy="give the option, or use a terminal"
             )
@@ -171,11 +230,8 @@ def _check(answers: Answers, file: Path) -> None:
     parse(yaml.safe_load(filled(answers)), str(file))
 
 
-def _try(answers: Answers) -> int | None:
-    """How many machines the user sees; None if the password file does not exist yet."""
-    password = Path(answers.password_file) if answers.password_file else None
-    if password is None or not password.exists():
-        return None
+def _log_in(answers: Answers, password: Path | None) -> int:
+    """How many machines the user sees."""
     authority = Path(answers.authority) if answers.authority else None
     access = estate.settings(answers.vcenter, answers.user, password, answers.thumbprint, authority)
     with estate.session(access) as vcenter:

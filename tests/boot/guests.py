@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-MIB: Final = 1 << 20
-_ESP_ID: Final = "1234ABCD"
+from deploy import bootable
+from deploy.bootable import ESP_ID, MIB
+
 ROOT_ID: Final = "11111111-2222-3333-4444-555555555555"
 PACKAGES: Final = (
     *("linux-image-amd64", "systemd-sysv", "udev", "initramfs-tools", "kmod"),
@@ -56,13 +56,7 @@ _SERVICES: Final = {
     "NetworkManager": "NetworkManager",
 }
 _SIZE: Final = 2048 * MIB
-_BIOS_BOOT, _ESP, _ROOT = 2048, 4096, 69632  # sectors
-_ROOM: Final = _SIZE - 40 * MIB  # bytes of the root file system
-_TABLE: Final = f"""label: gpt
-start={_BIOS_BOOT},size=2048,type=21686148-6449-6E6F-744E-656564454649
-start={_ESP},size=65536,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
-start={_ROOT},type=0FC63DAF-8483-4772-8E79-3D69D8477DE4
-"""
+_ROOM: Final = _SIZE - bootable.OVERHEAD  # bytes of the root file system
 _MARKER: Final = """[Unit]
 Description=Say that the guest is up
 After=multi-user.target network-online.target
@@ -130,20 +124,18 @@ def build(root: Path, guest: Guest, disk: Path) -> Path:
     """A raw disk with `guest`. `root` is changed: one build at a time."""
     _configure(root, guest)
     _initramfs(root, guest.modules)
-    with open(disk, "wb") as file:
-        file.truncate(_SIZE)
-    _run("sfdisk", "-q", str(disk), input=_TABLE.encode())
+    bootable.partition(disk, _SIZE)
     system = disk.with_suffix(".root")
     _FILE_SYSTEMS[guest.file_system](root, system)
     if guest.file_system == "lvm":
         _volume(disk)
-    _place(disk, system, _ROOT + (_FIRST_EXTENT if guest.file_system == "lvm" else 0))
+    bootable.place(disk, system, bootable.ROOT + (_FIRST_EXTENT if guest.file_system == "lvm" else 0))
     _boot_loader(root, guest, disk)
     return disk
 
 
 def _ext4(root: Path, system: Path) -> None:
-    _run("mkfs.ext4", "-q", "-U", ROOT_ID, "-d", str(root), str(system), f"{_ROOM // 1024}k")
+    bootable.ext4(root, system, _ROOM, ROOT_ID)
 
 
 def _xfs(root: Path, system: Path) -> None:
@@ -220,9 +212,7 @@ def _configure(root: Path, guest: Guest) -> None:
         f" linux /boot/vmlinuz-{kernel} root={guest.root} ro{names} {consoles}\n"
         f" initrd /boot/initrd.img-{kernel}\n}}\n"
     )
-    esp = (
-        f"UUID={_ESP_ID[:4]}-{_ESP_ID[4:]} /boot/efi vfat umask=0077 0 1\n" if guest.firmware == "efi" else ""
-    )
+    esp = f"UUID={ESP_ID[:4]}-{ESP_ID[4:]} /boot/efi vfat umask=0077 0 1\n" if guest.firmware == "efi" else ""
     (root / "boot/efi").mkdir(exist_ok=True)
     (root / "etc/fstab").write_text(
         f"{guest.root} / {'ext4' if guest.file_system == 'lvm' else guest.file_system} defaults 0 1\n{esp}{guest.fstab}"
@@ -290,80 +280,22 @@ def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
         folder = "BOOT" if guest.is_removable else "debian"
         shim = root / "usr/lib/shim/shimx64.efi.signed"
         grub = root / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
-        starter = "BOOTX64.EFI" if guest.is_removable else "shimx64.efi"
-        _efi(disk, {f"{folder}/{starter}": shim, f"{folder}/grubx64.efi": grub}, "debian")
+        first = "BOOTX64.EFI" if guest.is_removable else "shimx64.efi"
+        bootable.efi(disk, {f"{folder}/{first}": shim, f"{folder}/grubx64.efi": grub}, "debian", ROOT_ID)
     elif guest.firmware == "bios":
-        _image(
-            root,
-            "i386-pc",
-            f"({'lvm/guest-root' if guest.file_system == 'lvm' else 'hd0,gpt3'})/boot/grub",
-            "core.img",
-            ("biosdisk", *modules),
-        )
-        _bios(
-            disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), (root / "tmp/core.img").read_bytes()
-        )
+        prefix = f"({'lvm/guest-root' if guest.file_system == 'lvm' else 'hd0,gpt3'})/boot/grub"
+        core = bootable.grub_image(root, "i386-pc", prefix, "core.img", ("biosdisk", *modules))
+        bootable.bios(disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), core.read_bytes())
     else:
-        _image(
-            root,
-            "x86_64-efi",
-            f"/EFI/{_efi_folder(guest.is_removable)}",
-            "boot.efi",
-            ("fat", "terminal", *modules),
-        )
         folder = _efi_folder(guest.is_removable)
+        more = ("fat", "terminal", *modules)
+        starter = bootable.grub_image(root, "x86_64-efi", f"/EFI/{folder}", "boot.efi", more)
         loader = "BOOTX64.EFI" if guest.is_removable else "grubx64.EFI"
-        _efi(disk, {f"{folder}/{loader}": root / "tmp/boot.efi"}, folder)
-
-
-def _image(root: Path, kind: str, prefix: str, name: str, modules: Sequence[str]) -> None:
-    _run("chroot", str(root), "grub-mkimage", "-O", kind, "-p", prefix, "-o", f"/tmp/{name}", *modules)
-
-
-def _bios(disk: Path, boot: bytes, core: bytes) -> None:
-    """What grub-bios-setup does: boot.img knows the core's first sector, the core's first sector knows the rest."""
-    first, rest = bytearray(boot), bytearray(core)
-    struct.pack_into("<Q", first, 0x5C, _BIOS_BOOT)
-    struct.pack_into("<QH", rest, 0x1F4, _BIOS_BOOT + 1, (len(core) + 511) // 512 - 1)
-    with open(disk, "r+b") as file:
-        file.write(first[:440])
-        file.seek(_BIOS_BOOT * 512)
-        file.write(rest)
+        bootable.efi(disk, {f"{folder}/{loader}": starter}, folder, ROOT_ID)
 
 
 def _efi_folder(is_removable: bool) -> str:
     return "BOOT" if is_removable else "debian"
-
-
-def _efi(disk: Path, loaders: Mapping[str, Path], home: str) -> None:
-    """An EFI system partition with these files below EFI, and GRUB's first configuration in the folder `home`."""
-    esp, configuration = disk.with_suffix(".esp"), disk.with_suffix(".cfg")
-    esp.write_bytes(b"")
-    os.truncate(esp, 32 * MIB)
-    configuration.write_text(
-        f"search --no-floppy --fs-uuid --set=root {ROOT_ID}\nset prefix=($root)/boot/grub\n"
-        "configfile ($root)/boot/grub/grub.cfg\n"
-    )
-    _run("mkfs.vfat", "-F", "16", "-i", _ESP_ID, str(esp), stdout=subprocess.DEVNULL)
-    folders = sorted({home, *(name.partition("/")[0] for name in loaders)})
-    _run("mmd", "-i", str(esp), "::EFI", *(f"::EFI/{folder}" for folder in folders))
-    for name, loader in loaders.items():
-        _run("mcopy", "-i", str(esp), str(loader), f"::EFI/{name}")
-    _run("mcopy", "-i", str(esp), str(configuration), f"::EFI/{home}/grub.cfg")
-    _place(disk, esp, _ESP)
-
-
-def _place(disk: Path, part: Path, sector: int) -> None:
-    _run(
-        "dd",
-        f"if={part}",
-        f"of={disk}",
-        "bs=1M",
-        f"seek={sector * 512 // MIB}",
-        "conv=notrunc,sparse",
-        "status=none",
-    )
-    part.unlink()
 
 
 def _kernel(root: Path) -> str:

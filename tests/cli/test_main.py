@@ -193,6 +193,7 @@ SPEAKS_OTHERWISE = {
     "batch schema": "it prints a JSON document",
     "completion": "it prints a program for a shell",
     "control run": "it hands over to the service, which says in JSON that it is ready",
+    "appliance first-boot": "it talks with a person on a console",
     "appliance run": "it hands over to the service, which says in JSON that it is ready",
     "control environment": "it prints a program for a shell",
     "machine run": "it hands the terminal over to the machine",

@@ -19,12 +19,10 @@ until [ -s /lab/environment ]; do sleep 1; done
 . /lab/environment
 as_control="runuser -u connector-control -- connector control"
 eval "$($as_control environment --state /var/lib/connector/control)"
-install -m 0600 "$CONNECTOR_VCENTER_PASSWORD_FILE" /etc/credstore/vcenter-password
-install -m 0600 /var/lib/connector/control/activation-code /etc/credstore/activation-code
+connector init --service --name site-a --activation-code-file /var/lib/connector/control/activation-code >/init 2>&1
+say "init: $(tail -n 1 /init)"
+say "secrets: $(stat -c '%a %U' /etc/credstore/vcenter-password /etc/credstore/activation-code | sort -u)"
 cd /etc/connector || exit 1
-connector init --name site-a --state /var/lib/connector/appliance --password-file "" \
-    --activation-code-file /run/credentials/connector-appliance.service/activation-code
-systemctl enable --now connector-appliance
 say "appliance: $(shown connector-appliance StatusText)"
 say "its user: $(stat -c %U "/proc/$(shown connector-appliance MainPID)")"
 say "watched: $(shown connector-appliance WatchdogUSec)"

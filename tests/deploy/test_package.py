@@ -5,6 +5,7 @@ WHEELS: a directory that keeps the downloads. PACKAGE_CACHE: one that keeps the 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from connector import __version__
 from deploy import environment
@@ -124,6 +127,25 @@ def test_every_library_has_its_licence(package: Path, tmp_path: Path) -> None:
         assert (tmp_path / file[1:]).is_file()
 
 
+def test_the_bill_of_materials_is_valid_and_names_every_library_with_the_hash_of_its_file(
+    package: Path, wheels: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["dpkg-deb", "--extract", str(package), str(tmp_path)], check=True)
+    text = (tmp_path / "usr/share/doc/connector/connector.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    installed = {
+        path.name.split("-")[0].lower().replace("_", "-").replace(".", "-")
+        for path in tmp_path.glob("usr/lib/connector/lib/*/site-packages/*.dist-info")
+    }
+    components = json.loads(text)["components"]
+    named = {entry["purl"].removeprefix("pkg:pypi/").partition("@")[0] for entry in components}
+    assert named == installed - {"agentless-connector"}
+    assert {entry["hashes"][0]["content"] for entry in components} == {
+        digest(file) for file in wheels.iterdir()
+    }
+    assert all(entry["licenses"] for entry in components)
+
+
 def test_the_command_line_works(debian: Path) -> None:
     assert inside(debian, "connector", "--version") == f"connector, version {__version__}\n"
     assert "connector demo" in inside(debian, "connector")
@@ -215,6 +237,8 @@ enabled: disabled
 unconfigured: refused
 control plane: serves
 its user: connector-control
+init: the appliance serves https://127.0.0.1:8443 with 1 machines of https://127.0.0.1:8989
+secrets: 600 root
 appliance: serves https://127.0.0.1:8443 with 1 machines of https://127.0.0.1:8989
 its user: connector-appliance
 watched: 5min

@@ -1,0 +1,187 @@
+"""What the first boot of an appliance's image understands: vCenter's answers, and the network that a person types.
+
+`tests/deploy/test_image.py` starts the image itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from contextlib import suppress
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.cli import ovf_properties
+from connector.cli.network_setup import NetworkSettings
+from connector.cli.ovf_properties import PROPERTIES
+from connector.cli.service_setup import CODE, PASSWORD, ServiceSetup
+from connector.errors import BadInput
+
+PAGE = Path(__file__).parents[2] / "docs" / "install.md"
+#: As vCenter 7 writes it, with its own prefix and sections.
+ENVIRONMENT = """<?xml version="1.0" encoding="UTF-8"?>
+<Environment
+     xmlns="http://schemas.dmtf.org/ovf/environment/1"
+     xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+     xmlns:oe="http://schemas.dmtf.org/ovf/environment/1"
+     xmlns:ve="http://www.vmware.com/schema/ovfenv"
+     oe:id=""
+     ve:vCenterId="vm-1017">
+   <PlatformSection>
+      <Kind>VMware ESXi</Kind>
+      <Version>7.0.3</Version>
+   </PlatformSection>
+   <PropertySection>
+{}   </PropertySection>
+   <ve:EthernetAdapterSection>
+      <ve:Adapter ve:mac="00:50:56:9a:00:01" ve:network="VM Network" ve:unitNumber="7"/>
+   </ve:EthernetAdapterSection>
+</Environment>
+"""
+
+
+def environment(**typed: str) -> bytes:
+    lines = (
+        f"<Property oe:key={quoteattr(key)} oe:value={quoteattr(value)}/>\n" for key, value in typed.items()
+    )
+    return ENVIRONMENT.format("".join(lines)).encode()
+
+
+def test_what_was_typed_in_vcenter_is_taken_and_what_was_left_empty_is_not() -> None:
+    document = environment(
+        **{
+            "connector.user": " me@vsphere.local ",
+            "connector.gateway": "",
+            "connector.other": "x",
+            "vm.user": "x",
+        }
+    )
+    assert ovf_properties.answers(document) == {"user": "me@vsphere.local"}
+
+
+def test_a_password_with_every_character_that_xml_escapes_arrives() -> None:
+    assert ovf_properties.answers(environment(**{"connector.vcenter_password": "a<b>&\"'c"})) == {
+        "vcenter_password": "a<b>&\"'c"
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"\0" * 64,
+        b"<Environment>",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><Environment>&b;</Environment>',
+        b"<a>" + b" " * (1 << 20) + b"</a>",
+    ],
+    ids=["empty", "zeros", "cut", "entities", "large"],
+)
+def test_what_vcenter_never_writes_is_one_line(document: bytes) -> None:
+    with pytest.raises(BadInput, match=r"ovf-env\.xml: is no .*console"):
+        ovf_properties.answers(document)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_more_than_be_refused(document: bytes) -> None:
+    with suppress(BadInput):
+        ovf_properties.answers(document)
+
+
+def test_dhcp_is_the_network_of_whoever_types_nothing() -> None:
+    files = NetworkSettings.of({}).files()
+    assert files["etc/systemd/network/10-connector.network"] == "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n"
+    assert files["etc/hostname"] == "connector\n"
+    assert set(files) == {"etc/systemd/network/10-connector.network", "etc/hostname", "etc/hosts"}
+
+
+def test_a_fixed_address_has_gateway_name_servers_and_time(tmp_path: Path) -> None:
+    typed = {
+        "address": "192.0.2.10/24",
+        "gateway": "192.0.2.1",
+        "name_servers": "192.0.2.2, 192.0.2.3",
+        "time_servers": "ntp.example.com 192.0.2.4",
+        "host_name": "Edge-1.example.com",
+    }
+    NetworkSettings.of(typed).write(tmp_path)
+    network = (tmp_path / "etc/systemd/network/10-connector.network").read_text().partition("[Network]\n")[2]
+    servers = ["DNS=192.0.2.2", "DNS=192.0.2.3"]
+    assert sorted(network.splitlines()) == ["Address=192.0.2.10/24", *servers, "Gateway=192.0.2.1"]
+    time = (tmp_path / "etc/systemd/timesyncd.conf.d/connector.conf").read_text()
+    assert "NTP=ntp.example.com 192.0.2.4" in time
+    assert "127.0.1.1 edge-1.example.com edge-1\n" in (tmp_path / "etc/hosts").read_text()
+    NetworkSettings.of({}).write(tmp_path)
+    assert not (tmp_path / "etc/systemd/timesyncd.conf.d/connector.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ({"address": "192.0.2.10"}, "no prefix length"),
+        ({"address": "192.0.2.10/32"}, "no prefix length"),
+        ({"address": "192.0.2.300/24"}, "no address"),
+        ({"address": "192.0.2.10/24", "gateway": "198.51.100.1"}, "not in the network 192.0.2.0/24"),
+        ({"name_servers": "192.0.2.1 dns.example.com"}, "name server 'dns.example.com': is no address"),
+        ({"host_name": "edge 1"}, "no name of a computer"),
+        ({"host_name": "edge\n[Network]"}, "no name of a computer"),
+        ({"time_servers": "-x"}, "no name of a computer"),
+    ],
+)
+def test_a_typing_error_is_one_line(typed: dict[str, str], why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        NetworkSettings.of(typed)
+
+
+@given(st.dictionaries(st.sampled_from([entry.key for entry in PROPERTIES]), st.text(max_size=40)))
+def test_whatever_is_typed_no_file_gets_a_line_that_nobody_meant(typed: dict[str, str]) -> None:
+    try:
+        files = NetworkSettings.of(typed).files()
+    except BadInput:
+        return
+    for text in files.values():
+        assert all(line.isprintable() for line in text.splitlines())
+    keys = {line.partition("=")[0] for line in files["etc/systemd/network/10-connector.network"].splitlines()}
+    assert keys <= {"[Match]", "Type", "", "[Network]", "DHCP", "Address", "Gateway", "DNS"}
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 31))
+def test_every_address_with_a_prefix_is_taken(address: ipaddress.IPv4Address, prefix: int) -> None:
+    assert NetworkSettings.of({"address": f"{address}/{prefix}"}).address == f"{address}/{prefix}"
+
+
+def test_secrets_are_for_root_alone_and_what_is_kept_is_not_asked_for(tmp_path: Path) -> None:
+    def nobody(question: str) -> str:
+        raise AssertionError(question)
+
+    setup = ServiceSetup(tmp_path)
+    file = tmp_path / "code"
+    file.write_text("c-1\r\n")
+    setup.take(CODE, str(file), "Activation code", nobody)
+    setup.take(PASSWORD, None, "Password", lambda _: "p w")
+    setup.take(PASSWORD, None, "Password", nobody)
+    assert setup.secret(CODE).read_text() == "c-1\n" and setup.secret(PASSWORD).read_text() == "p w\n"
+    assert {oct(setup.secret(name).stat().st_mode & 0o777) for name in (CODE, PASSWORD)} == {"0o600"}
+    assert setup.secret(CODE).parent.stat().st_mode & 0o77 == 0
+    with pytest.raises(BadInput, match="cannot be read"):
+        setup.take(CODE, str(tmp_path / "no"), "Activation code", nobody)
+
+
+def test_a_service_needs_root_and_systemd(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"systemd does not run here|set up by root"):
+        ServiceSetup(tmp_path).check()
+
+
+@pytest.mark.generated
+def test_the_page_lists_the_questions() -> None:
+    rows = [f"| {entry.category} | {entry.label} | {entry.description} |" for entry in PROPERTIES]
+    table = "\n".join(["| group | question | answer |", "|---|---|---|", *rows])
+    page = PAGE.read_text()
+    before, rest = page.split("<!-- properties -->\n", 1)
+    after = rest.split("<!-- /properties -->", 1)[1]
+    written = f"{before}<!-- properties -->\n{table}\n<!-- /properties -->{after}"
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(written)
+    assert PAGE.read_text() == written
