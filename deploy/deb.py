@@ -16,7 +16,7 @@ from typing import Final
 
 import click
 
-from deploy import dates, environment, licences, source, wheel
+from deploy import dates, environment, licences, sbom, source, wheel
 
 ROOT: Final = wheel.ROOT
 _PARTS: Final = Path(__file__).parent
@@ -34,6 +34,7 @@ def build(root: Path, target: Path, wheels: Path, epoch: int) -> Path:
         product = wheel.build(root, Path(folder), epoch)
         environment.make(tree, root, wheels, product, epoch)
         lay_out(tree, root)
+        bill_of_materials(tree, root, wheels, epoch)
         source.settle(tree, epoch)
         control(tree, root)
         source.settle(tree, epoch)
@@ -59,12 +60,19 @@ def lay_out(tree: Path, root: Path) -> None:
     (tree / _DOCUMENTS / "copyright").write_text(text)
 
 
+def bill_of_materials(tree: Path, root: Path, wheels: Path, epoch: int) -> None:
+    """What is shipped, for whoever looks for known weaknesses in it."""
+    packages = next((tree / environment.HOME).glob("lib/*/site-packages"))
+    text = sbom.document(root, packages, wheels, _project(root)["version"], epoch)
+    (tree / _DOCUMENTS / "connector.cdx.json").write_text(text)
+
+
 def control(tree: Path, root: Path) -> None:
     """What dpkg reads: the fields, the scripts, and the digests for `dpkg --verify`."""
     files = [file for file in sorted(tree.rglob("*")) if file.is_file() and not file.is_symlink()]
     place = tree / "DEBIAN"
     place.mkdir()
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = _project(root)
     fields = (_PARTS / "debian" / "control").read_text()
     size = sum(-(-file.stat().st_size // 1024) for file in files)
     (place / "control").write_text(
@@ -79,6 +87,12 @@ def control(tree: Path, root: Path) -> None:
     (place / "md5sums").write_text("".join(digests))
     for name in _SCRIPTS:
         _place(_PARTS / "debian" / name, place / name, executable=True)
+
+
+def _project(root: Path) -> dict[str, str]:
+    """What the product says about itself."""
+    facts: dict[str, str] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return facts
 
 
 def _place(file: Path, target: Path, *, executable: bool = False) -> None:
