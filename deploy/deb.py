@@ -22,6 +22,7 @@ ROOT: Final = wheel.ROOT
 _PARTS: Final = Path(__file__).parent
 _UNITS: Final = "usr/lib/systemd/system"
 _DOCUMENTS: Final = "usr/share/doc/connector"
+_UNIT_FILES: Final = (".service", ".timer")
 _SCRIPTS: Final = ("postinst", "prerm", "postrm")
 
 
@@ -44,7 +45,7 @@ def build(root: Path, target: Path, wheels: Path, epoch: int) -> Path:
 def lay_out(tree: Path, root: Path) -> None:
     """Everything besides the environment: launcher, units, users, directories, documents."""
     _place(_PARTS / "debian" / "launcher", tree / "usr/bin/connector", executable=True)
-    for unit in sorted((_PARTS / "systemd").glob("*.service")):
+    for unit in sorted(path for path in (_PARTS / "systemd").iterdir() if path.suffix in _UNIT_FILES):
         _place(unit, tree / _UNITS / unit.name)
     _place(_PARTS / "systemd" / "connector.sysusers", tree / "usr/lib/sysusers.d/connector.conf")
     _place(_PARTS / "systemd" / "connector.tmpfiles", tree / "usr/lib/tmpfiles.d/connector.conf")

@@ -10,17 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from connector import amounts
+from connector.cli import tables
 from connector.cli.options import JSON
 from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
 
 if TYPE_CHECKING:  # the store imports a database library, which no other command needs
     from connector.control.domain.access import AccessKey
+    from connector.control.state.backup_schedule import KeptBackup
     from connector.control.store import Store
 
 PORT = 8443  # the port of `connector control run` if none is given
@@ -208,24 +212,40 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
 @control.command()
 @_STATE
 @_database
+@click.option("--to", "target", type=click.Path(path_type=Path), help="The file to write; it must not exist.")
 @click.option(
-    "--to",
-    "target",
-    required=True,
+    "--into",
+    "directory",
     type=click.Path(path_type=Path),
-    help="The file to write; it must not exist.",
+    help="In place of --to, a directory: the backup gets a name by its time and is put back for a trial, then old ones go.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=14,
+    show_default=True,
+    help="With --into: how many backups stay, with the new one.",
 )
 @JSON
-def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
+def backup(
+    state: Path, database: str, target: Path | None, directory: Path | None, keep: int, as_json: bool
+) -> None:
     """Copy everything that the control plane knows into one file, mode 0600. The control plane may run meanwhile.
 
     The vault key is not in the file: keep a copy of DIR/vault-key in another place.
 
     \b
     connector control backup --state /var/lib/connector/control --to /backup/control-2026-11-28.tar
+    connector control backup --config /etc/connector/control-plane.yaml --into /backup --keep 14
     """
     from connector.control.state import backup as backups
+    from connector.control.state import backup_schedule
 
+    if directory is not None and target is None:
+        _tell_kept(backup_schedule.make(state, database, directory, keep), as_json)
+        return
+    if target is None or directory is not None:
+        raise BadInput("exactly one of --to and --into must be given", on="backup")
     written = backups.make(state, database, target)
     if as_json:
         click.echo(json.dumps({"file": str(target), "database": written.database, "made": written.made}))
@@ -233,6 +253,46 @@ def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
     click.echo(
         f"{target}: {written.database}, {', '.join(written.files)}\nThe vault key is not in it: {state / 'vault-key'}"
     )
+
+
+def _tell_kept(kept: KeptBackup, as_json: bool) -> None:
+    if as_json:
+        tables.document(asdict(kept))
+        return
+    tried = "checked" if kept.jobs is None else f"put back for a trial: {amounts.plural(kept.jobs, 'job')}"
+    older = f"; {amounts.plural(len(kept.removed), 'older backup')} removed" if kept.removed else ""
+    click.echo(f"{kept.file}: {amounts.size(kept.size)}, {tried}{older}")
+
+
+@control.command("check-backup")
+@_STATE
+@_database
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file that `connector control backup` wrote.",
+)
+@JSON
+def check_backup(state: Path, database: str, source: Path, as_json: bool) -> None:  # noqa: ARG001 - of the configuration
+    """Put a backup back for a trial, into a temporary directory, and say what is in it. Nothing else is changed.
+
+    It needs the vault key of DIR. A backup of PostgreSQL is checked and read to its end, and put back nowhere.
+
+    \b
+    connector control check-backup --state /var/lib/connector/control --from /backup/control-20261128T023000Z.tar
+    """
+    from connector.control.state import backup_schedule
+
+    trial = backup_schedule.rehearse(state, source)
+    if as_json:
+        tables.document({"file": str(source), **asdict(trial)})
+        return
+    content = (
+        "sound" if trial.jobs is None else f"sound, put back for a trial: {amounts.plural(trial.jobs, 'job')}"
+    )
+    click.echo(f"{source}: {trial.database} of {_time(trial.made)}, {content}")
 
 
 @control.command()

@@ -46,6 +46,7 @@ from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
 from connector.control.state import identity, location
 from connector.control.state.access_keys import AccessKeys
+from connector.control.state.backup_schedule import BackupMetrics
 from connector.control.state.epoch import FILE, RestoreDetector
 from connector.control.state.identity import ControlIdentity
 from connector.control.state.vault import Vault
@@ -164,6 +165,7 @@ def _metrics(
     sources = (
         lambda samples: samples.set("connector_control_runner_active", runner.active),
         DatabaseMetrics(store.watched.state).collect,
+        BackupMetrics(options.state).collect,
     )
     return serve(stack, "control", options.metrics, manager, sources, {"control": own_identity.ends})
 

@@ -73,6 +73,18 @@ CONTROL: Final = (
         "the runner",
     ),
     MetricRow(
+        "connector_control_backup_last_success_timestamp_seconds",
+        _GAUGE,
+        "When the last backup of the schedule was made; it was put back for a trial. Absent where none was made",
+        "`last-backup.json` in the state directory",
+    ),
+    MetricRow(
+        "connector_control_backup_size_bytes",
+        _GAUGE,
+        "Size of that backup",
+        "`last-backup.json` in the state directory",
+    ),
+    MetricRow(
         "connector_control_state_held",
         _GAUGE,
         "1 while a restored state waits for its confirmation: nothing begins",

@@ -158,3 +158,22 @@ def test_a_state_that_is_held_anew_while_it_is_confirmed_is_confirmed_again(
         True,
         True,
     ]
+
+
+def test_a_backup_of_the_schedule_is_tried_and_checked_by_hand(tmp_path: Path) -> None:
+    state, place = tmp_path / "state", tmp_path / "kept"
+    state.mkdir(mode=0o700)
+    Vault(state / "vault-key")
+    identity.load(state, "127.0.0.1")
+    Store(f"sqlite:///{state / 'control.sqlite'}").close()
+    where = ["--state", str(state)]
+    said = _run("backup", *where, "--into", str(place), "--keep", "2")
+    (file,) = place.iterdir()
+    assert said.startswith(f"{file}: ") and "put back for a trial: 0 jobs" in said
+    assert "sound, put back for a trial: 0 jobs" in _run("check-backup", *where, "--from", str(file))
+    assert json.loads(_run("check-backup", *where, "--from", str(file), "--json"))["jobs"] == 0
+    for words in ([], ["--to", str(tmp_path / "x"), "--into", str(place)]):
+        refused = CliRunner().invoke(control, ["backup", *where, *words])
+        assert isinstance(refused.exception, BadInput) and "exactly one of --to and --into" in str(
+            refused.exception
+        )

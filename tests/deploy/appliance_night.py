@@ -28,6 +28,7 @@ from simulator.estate.estate import Estate
 OUTSIDE: Final = "198.18.0.1"
 PATIENCE: Final = 2400.0  # of a machine that is emulated on a busy computer; nothing is measured with it
 LOGIN: Final = "a-password-for-the-console"
+_SCSI_DISK: Final = ("-device", "scsi-hd,drive=system,bootindex=0")
 _ENVIRONMENT: Final = """<?xml version="1.0"?>
 <Environment xmlns="http://schemas.dmtf.org/ovf/environment/1" xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
 <PropertySection>{properties}</PropertySection></Environment>
@@ -254,8 +255,13 @@ def _machine(directory: Path, image: Path, cd: Path | None, firmware: str) -> It
     words: Sequence[str] = (
         *("qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-accel", "tcg", "-smp", "2", "-m", "1536"),
         *("-nodefaults", "-display", "none", "-no-reboot", "-device", "VGA"),
-        *("-device", "pvscsi", "-drive", f"if=none,id=system,file={overlay},format=qcow2,cache=unsafe"),
-        *("-device", "scsi-hd,drive=system"),
+        *("-drive", f"if=none,id=system,file={overlay},format=qcow2,cache=unsafe"),
+        # QEMU's EFI firmware knows no pvscsi, VMware's does.
+        *(
+            ("-device", "ide-hd,drive=system,bootindex=0")
+            if firmware == "efi"
+            else ("-device", "pvscsi", *_SCSI_DISK)
+        ),
         *("-netdev", "user,id=net", "-device", "vmxnet3,netdev=net"),
         *(("-bios", "/usr/share/ovmf/OVMF.fd") if firmware == "efi" else ()),
         *("-chardev", f"socket,id=serial,path={place},server=on,wait=off", "-serial", "chardev:serial"),

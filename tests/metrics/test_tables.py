@@ -65,7 +65,10 @@ def test_a_label_is_a_closed_set_or_says_its_bound(row: MetricRow) -> None:
 
 @pytest.mark.parametrize("row", CONTROL, ids=lambda row: row.name)
 def test_the_help_says_when_each_control_plane_answers_the_same(row: MetricRow) -> None:
-    of_process = {"database_up", "database_query_seconds", "runner_active"}
+    of_process = {
+        *("database_up", "database_query_seconds", "runner_active"),
+        *("backup_last_success_timestamp_seconds", "backup_size_bytes"),
+    }
     assert ("the same in each control plane" in row.text) is (
         row.name.removeprefix("connector_control_") not in of_process
     )
@@ -175,6 +178,8 @@ def test_the_dashboard_shows_every_metric_of_work() -> None:
         "connector_healthy",
         "connector_metric_series_left_out",
         "connector_control_database_query_seconds",
+        "connector_control_backup_last_success_timestamp_seconds",
+        "connector_control_backup_size_bytes",
         "connector_control_epoch",
         "connector_control_next_expiry_timestamp_seconds",
         "connector_control_pass_seconds",

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector import __version__, child, files
+from connector import __version__, child, environment, files
 from connector.control.state import location
 from connector.control.state.vault import Vault
 from connector.control.store import Store
@@ -33,10 +33,12 @@ FORMAT: Final = "connector-control-backup"
 VERSION: Final = 1
 MANIFEST: Final = "MANIFEST.json"
 VAULT_KEY: Final = "vault-key"
+DATABASE: Final = location.SQLITE
 _ENGINE: Final = "engine.sqlite"
 _SQLITE: Final = (location.SQLITE, _ENGINE)
 _DUMP: Final = "database.dump"  # of PostgreSQL, with the engine's schema
 _IDENTITY: Final = ("control.pem",)
+_CLIENTS: Final = "install the client programs of PostgreSQL, or run this command where they are installed"
 _LARGEST_MANIFEST: Final = 1 << 20
 _PIECE: Final = 1 << 20
 
@@ -81,10 +83,11 @@ def make(state: Path, database: str, target: Path) -> Backup:
     return backup
 
 
-def restore(state: Path, database: str, source: Path) -> Backup:
+def restore(state: Path, database: str, source: Path, *, is_trial: bool = False) -> Backup:
     """Make the state directory `state` from a backup, and hold it. Nothing is changed unless the whole backup is sound.
 
-    Raises `Conflict` if the directory or database was used, `BadInput` for a damaged file or another vault key.
+    `is_trial`: it is looked at and thrown away; it is not held, because no control plane will run on it. Raises `Conflict` if
+    the directory or database was used, `BadInput` for a damaged file or another vault key.
     """
     with _unpacked(source) as (backup, place):
         if backup.database == "postgresql" and not database:
@@ -110,10 +113,39 @@ def restore(state: Path, database: str, source: Path) -> Backup:
                 _copy(place / _ENGINE, state / _ENGINE)
             for name in _IDENTITY:
                 _copy(place / name, state / name)
-            _hold(url, backup)
+            if not is_trial:
+                _hold(url, backup)
         finally:
             os.close(lock)
     return backup
+
+
+def inspect(state: Path, source: Path) -> Backup:
+    """The manifest of a backup whose files are all sound, and which belongs to the vault key in `state`.
+
+    A dump of PostgreSQL is listed by pg_restore. Raises BadInput, and ControlFailed without pg_restore.
+    """
+    with _unpacked(source) as (backup, place):
+        _must_be_its_key(state, backup)
+        if backup.database == "postgresql":
+            _list(place / _DUMP, source)
+    return backup
+
+
+def _list(dump: Path, source: Path) -> None:
+    """Raises BadInput for a dump that pg_restore cannot read to its end."""
+    if (path := shutil.which("pg_restore")) is None:
+        raise ControlFailed("pg_restore is not installed here", on="PATH", remedy=_CLIENTS, retryable=False)
+    # As a script into nothing: a list reads the head only.
+    done = subprocess.run(
+        [path, "--file=/dev/null", str(dump)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment.without_secrets(),
+    )
+    if done.returncode:
+        raise _damaged(source, (done.stderr.strip().splitlines() or ["pg_restore gave no reason"])[0])
 
 
 def _describe(state: Path, url: str, place: Path) -> Backup:
@@ -206,21 +238,21 @@ def _run(program: str, url: str, arguments: list[str]) -> None:
         raise ControlFailed(
             f"{program} is not installed here",
             on="PATH",
-            remedy="install the client programs of PostgreSQL, or run this command where they are installed",
+            remedy=_CLIENTS,
             retryable=False,
         )
     parsed = sa.make_url(url)
     plain = parsed.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
     with tempfile.TemporaryDirectory(prefix="connector-") as folder:
-        environment = dict(os.environ)
-        environment.pop("PGPASSWORD", None)
+        variables = dict(os.environ)
+        variables.pop("PGPASSWORD", None)
         if parsed.password:
             secret = str(parsed.password).replace("\\", "\\\\").replace(":", "\\:")
             with files.new(Path(folder) / "pass") as file:
                 file.write(f"*:*:*:*:{secret}\n".encode())
-            environment["PGPASSFILE"] = str(Path(folder) / "pass")
+            variables["PGPASSFILE"] = str(Path(folder) / "pass")
         words = [path, f"--dbname={plain}", *arguments]
-        process = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        process = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or ["it gave no reason"])[0]
         raise ControlFailed(
