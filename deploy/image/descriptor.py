@@ -35,7 +35,8 @@ def text(disk: Path, capacity: int, version: str) -> bytes:
     about = {
         "ovf:diskId": "system",
         "ovf:fileRef": "disk",
-        "ovf:capacity": str(capacity),
+        "ovf:capacity": str(capacity // _MIB),
+        "ovf:capacityAllocationUnits": "byte * 2^20",
         "ovf:format": _FORMAT,
     }
     xml.SubElement(disks, "Disk", about)

@@ -258,7 +258,7 @@ def _machine(directory: Path, image: Path, cd: Path | None, firmware: str) -> It
         *("-drive", f"if=none,id=system,file={overlay},format=qcow2,cache=unsafe"),
         # QEMU's EFI firmware knows no pvscsi, VMware's does.
         *(
-            ("-device", "ide-hd,drive=system,bootindex=0")
+            ("-device", "ide-hd,drive=system,bus=ide.0,bootindex=0")
             if firmware == "efi"
             else ("-device", "pvscsi", *_SCSI_DISK)
         ),
@@ -270,7 +270,7 @@ def _machine(directory: Path, image: Path, cd: Path | None, firmware: str) -> It
                 "-drive",
                 f"if=none,id=cd,media=cdrom,readonly=on,file={cd},format=raw",
                 "-device",
-                "ide-cd,drive=cd",
+                "ide-cd,drive=cd,bus=ide.1",
             )
             if cd
             else ()

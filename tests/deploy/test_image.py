@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,17 +108,48 @@ def test_the_sums_are_those_of_the_files(built_image: Path) -> None:
         assert names == [".ovf", ".mf", ".vmdk"]
 
 
-def test_vsphere_reads_the_descriptor_and_asks_every_question(built_image: Path) -> None:
-    """As another program reads it: govc, VMware's own."""
-    govc = needed("govc", "no package; go install github.com/vmware/govmomi/govc")
-    shown = subprocess.run(
-        [govc, "import.spec", str(next(built_image.glob("*.ova")))],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    spec = json.loads(shown.stdout)
-    assert [entry["Key"] for entry in spec["PropertyMapping"]] == [
-        f"connector.{entry.key}" for entry in PROPERTIES
-    ]
-    assert [entry["Name"] for entry in spec["NetworkMapping"]] == ["Management"]
+def test_another_program_imports_it_into_another_vcenter(built_image: Path, tmp_path: Path) -> None:
+    """govc and vcsim, VMware's own: every question, the devices, the size of the disk."""
+    build = "no package; go install github.com/vmware/govmomi/govc and vcsim"
+    govc, vcsim = needed("govc", build), needed("vcsim", build)
+    with subprocess.Popen([vcsim, "-l", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = re.search(r"GOVC_URL=(\S+)", server.stdout.readline())
+            assert url is not None
+            ask = Govc(govc, url[1])
+            ova = str(next(built_image.glob("*.ova")))
+            spec = json.loads(ask("import.spec", ova))
+            keys = [entry["Key"] for entry in spec["PropertyMapping"]]
+            assert keys == [f"connector.{entry.key}" for entry in PROPERTIES]
+            assert [entry["Name"] for entry in spec["NetworkMapping"]] == ["Management"]
+            spec["NetworkMapping"][0]["Network"] = "VM Network"
+            (tmp_path / "spec").write_text(json.dumps(spec))
+            ask(
+                "import.ova",
+                "-ds",
+                "LocalDS_0",
+                "-options",
+                str(tmp_path / "spec"),
+                "-name",
+                "appliance",
+                ova,
+            )
+            devices = ask("device.ls", "-vm", "appliance")
+            assert {"ParaVirtualSCSIController", "VirtualVmxnet3", "VirtualCdrom"} <= set(devices.split())
+            assert f"{image_builder.CAPACITY // 1024:,} KB" in devices
+        finally:
+            server.terminate()
+
+
+class Govc:
+    """VMware's command line, and the vCenter that it talks to."""
+
+    def __init__(self, program: str, url: str) -> None:
+        self._program = program
+        where = {"GOVC_URL": url, "GOVC_INSECURE": "1", "GOVC_RESOURCE_POOL": "/DC0/host/DC0_H0/Resources"}
+        self._variables = os.environ | where
+
+    def __call__(self, *words: str) -> str:
+        command = [self._program, *words]
+        return subprocess.run(command, env=self._variables, capture_output=True, text=True, check=True).stdout
