@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Final
 
 import click
 
-from connector import __version__, readable
+from connector import __version__, pasted, readable
 from connector.cli import ovf_properties
 from connector.cli.network_setup import DEFAULT_NAME, NetworkSettings
 from connector.cli.service_setup import CODE, PASSWORD, ServiceSetup
@@ -58,11 +59,21 @@ def first_boot(document: Path | None) -> None:
     with _locked(wait=True):
         if not setup.configuration.exists():
             _unattended(setup, document)
-    if not setup.configuration.exists() and not sys.stdin.isatty():
-        raise BadInput("there is no terminal to ask on", on="first boot", remedy="use the machine's console")
-    while not setup.configuration.exists():
-        _attended(setup)
+    _ask_until_configured(setup)
     click.echo(f"configured: {setup.configuration}; systemctl status connector-appliance says how it is")
+
+
+def _ask_until_configured(setup: ServiceSetup) -> None:
+    """Raises BadInput without a terminal, also when it is gone meanwhile: its input would end again and again."""
+    signal.signal(
+        signal.SIGQUIT, signal.SIG_IGN
+    )  # Ctrl-backslash would leave a machine that nobody can configure
+    while not setup.configuration.exists():
+        if not sys.stdin.isatty():
+            raise BadInput(
+                "there is no terminal to ask on", on="first boot", remedy="use the machine's console"
+            )
+        _attended(setup)
 
 
 def _unattended(setup: ServiceSetup, document: Path | None) -> None:
@@ -77,7 +88,7 @@ def _unattended(setup: ServiceSetup, document: Path | None) -> None:
         if missing:
             raise BadInput("these were left empty", on=", ".join(missing), remedy="answer them here")
         _configure(setup, typed)
-    except ConnectorError as failed:
+    except (ConnectorError, OSError) as failed:  # a CD or a disk that fails, too
         click.echo(f"connector: what was typed in vCenter does not do: {failed}", err=True)
 
 
@@ -97,7 +108,7 @@ def _attended(setup: ServiceSetup) -> None:
             )
             _set_console_password(password)
             _configure(setup, {})
-    except ConnectorError as failed:
+    except (ConnectorError, OSError) as failed:
         click.echo(f"connector: {failed}", err=True)
     except click.Abort:  # Ctrl-C or Ctrl-D: begin again
         click.echo()
@@ -141,22 +152,23 @@ def _set_network(settings: NetworkSettings) -> None:
 
 
 def _set_console_password(password: str) -> None:
-    """Without one, root stays locked: nobody logs in on the console."""
-    if password:
-        done = subprocess.run(
-            ["chpasswd"], input=f"root:{password}\n", text=True, check=False, capture_output=True
+    """Without one, root is locked, whatever an earlier attempt set: nobody logs in on the console."""
+    if not password:
+        subprocess.run(["passwd", "--quiet", "--lock", "root"], check=False, capture_output=True)
+        return
+    line = f"root:{pasted.password(password, 'password of root', 'console')}\n"  # one line: each is a user
+    done = subprocess.run(["chpasswd"], input=line, text=True, check=False, capture_output=True)
+    if done.returncode:
+        raise BadInput(
+            "the password of root was not accepted", on="console", remedy="use a longer one, of one line"
         )
-        if done.returncode:
-            raise BadInput(
-                "the password of root was not accepted", on="console", remedy="use a longer one, of one line"
-            )
 
 
 def _configure(setup: ServiceSetup, typed: Mapping[str, str]) -> None:
     """Run `connector init --service`; it asks for what was not typed. A service that does not start is not configured."""
     for name, key in ((PASSWORD, "vcenter_password"), (CODE, "activation_code")):
         if typed.get(key):
-            setup.keep(name, typed[key])
+            setup.keep(name, pasted.password(typed[key], name, "first boot"))
     words = [
         word for key in _OPTIONS if typed.get(key) for word in (f"--{key.replace('_', '-')}", typed[key])
     ]
@@ -165,12 +177,21 @@ def _configure(setup: ServiceSetup, typed: Mapping[str, str]) -> None:
     from connector.cli.init import init
 
     try:
-        init.main(["--service", *words], prog_name="connector init", standalone_mode=False)
-    except ControlFailed:
-        setup.discard()
-        raise
+        with _discarded_unless_started(setup):
+            init.main(["--service", *words], prog_name="connector init", standalone_mode=False)
     except click.ClickException as wrong:
         raise BadInput(wrong.format_message(), on="first boot") from None
+
+
+@contextmanager
+def _discarded_unless_started(setup: ServiceSetup) -> Iterator[None]:
+    """Whatever ends the start, Ctrl-C too, leaves no configuration: it would end the questions."""
+    try:
+        yield
+    except BaseException:
+        if setup.configuration.exists():
+            setup.discard()
+        raise
 
 
 def _from_cd() -> Mapping[str, str]:

@@ -17,8 +17,10 @@ from connector.errors import BadInput
 _NETWORK: Final = "etc/systemd/network/10-connector.network"
 _TIME: Final = "etc/systemd/timesyncd.conf.d/connector.conf"
 _HOST: Final = re.compile(
-    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    re.IGNORECASE | re.ASCII,
 )
+_LONGEST_NAME: Final = 64  # of a computer, in Linux
 DEFAULT_NAME: Final = "connector"
 
 
@@ -43,7 +45,7 @@ class NetworkSettings:
             _within(gateway, address) if gateway else "",
             tuple(_host_address(word, "name server") for word in _words(typed.get("name_servers", ""))),
             tuple(_time_server(word) for word in _words(typed.get("time_servers", ""))),
-            _host_name(typed.get("host_name", "").strip() or DEFAULT_NAME, "host name"),
+            _own_name(typed.get("host_name", "").strip() or DEFAULT_NAME),
         )
 
     def files(self) -> Mapping[str, str]:
@@ -79,7 +81,7 @@ def _words(text: str) -> list[str]:
 
 def _interface(text: str) -> str:
     try:
-        parsed = ipaddress.ip_interface(text)
+        parsed = ipaddress.ip_interface(_without_zone(text))
     except ValueError:
         raise BadInput("is no address", on=f"address {text!r}", remedy="write it as 192.0.2.10/24") from None
     if "/" not in text or parsed.network.num_addresses == 1:
@@ -87,10 +89,19 @@ def _interface(text: str) -> str:
     return str(parsed)
 
 
+def _without_zone(text: str) -> str:
+    """The text itself. Raises ValueError for a zone, as in fe80::1%eth0: Python takes any characters there, ends of lines too."""
+    if "%" in text:
+        raise ValueError(text)
+    return text
+
+
 def _within(gateway: str, address: str) -> str:
+    """The gateway. An IPv6 router is known by its link-local address as a rule, which is in no network."""
     parsed = _host_address(gateway, "gateway")
-    network = ipaddress.ip_interface(address).network
-    if ipaddress.ip_address(parsed) not in network:
+    network, router = ipaddress.ip_interface(address).network, ipaddress.ip_address(parsed)
+    is_neighbour = network.version == router.version == 6 and router.is_link_local
+    if router not in network and not is_neighbour:
         raise BadInput(
             f"is not in the network {network}", on=f"gateway {gateway!r}", remedy="correct one of the two"
         )
@@ -99,7 +110,7 @@ def _within(gateway: str, address: str) -> str:
 
 def _host_address(text: str, what: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(_without_zone(text)))
     except ValueError:
         raise BadInput("is no address", on=f"{what} {text!r}", remedy="write it as 192.0.2.1") from None
 
@@ -107,9 +118,19 @@ def _host_address(text: str, what: str) -> str:
 def _time_server(text: str) -> str:
     """A name or an address."""
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(_without_zone(text)))
     except ValueError:
         return _host_name(text, "time server")
+
+
+def _own_name(text: str) -> str:
+    if len(text) > _LONGEST_NAME:
+        raise BadInput(
+            "is no name of a computer",
+            on=f"host name {text[:80]!r}",
+            remedy=f"at most {_LONGEST_NAME} characters",
+        )
+    return _host_name(text, "host name")
 
 
 def _host_name(text: str, what: str) -> str:

@@ -67,10 +67,12 @@ _KEYS: Final = frozenset(entry.key for entry in PROPERTIES)
 
 def answers(document: bytes) -> Mapping[str, str]:
     """The answers in `ovf-env.xml`, by key; without those that are empty. Raises BadInput."""
-    if len(document) > _LIMIT or b"<!" in document:  # a document type could name entities that never end
+    # As text: in another encoding, which the document could name, a document type would not be seen.
+    text = document.decode("utf-8-sig", "replace")
+    if len(document) > _LIMIT or "<!" in text:  # a document type could name entities that never end
         raise BadInput("is no environment that vCenter writes", on=FILE, remedy="configure it on the console")
     try:
-        root = xml.fromstring(document)  # noqa: S314 # nosec B314 - bounded, and without a document type
+        root = xml.fromstring(text)  # noqa: S314 # nosec B314 - bounded, and without a document type
     except xml.ParseError as broken:
         raise BadInput(f"is no XML: {broken}", on=FILE, remedy="configure it on the console") from None
     typed: dict[str, str] = {}

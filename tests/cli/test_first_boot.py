@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pty
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.cli import ovf_properties
+from connector.cli import first_boot, ovf_properties
 from connector.cli.network_setup import NetworkSettings
 from connector.cli.ovf_properties import PROPERTIES
 from connector.cli.service_setup import CODE, PASSWORD, ServiceSetup
@@ -77,12 +82,20 @@ def test_a_password_with_every_character_that_xml_escapes_arrives() -> None:
         b"<Environment>",
         b'<!DOCTYPE a [<!ENTITY b "c">]><Environment>&b;</Environment>',
         b"<a>" + b" " * (1 << 20) + b"</a>",
+        '<!DOCTYPE a [<!ENTITY b "c">]><Environment>&b;</Environment>'.encode("utf-16"),
+        b'<?xml version="1.0" encoding="big5"?><Environment/>\xff',
     ],
-    ids=["empty", "zeros", "cut", "entities", "large"],
+    ids=["empty", "zeros", "cut", "entities", "large", "entities in UTF-16", "another encoding"],
 )
 def test_what_vcenter_never_writes_is_one_line(document: bytes) -> None:
     with pytest.raises(BadInput, match=r"ovf-env\.xml: is no .*console"):
         ovf_properties.answers(document)
+
+
+def test_what_the_document_says_about_its_encoding_means_nothing() -> None:
+    """Otherwise it could be one in which a document type has other bytes."""
+    document = environment(**{"connector.user": "m\u00e9"}).replace(b'"UTF-8"', b'"big5"')
+    assert ovf_properties.answers(document) == {"user": "m\u00e9"}
 
 
 @given(st.binary(max_size=300))
@@ -128,6 +141,11 @@ def test_a_fixed_address_has_gateway_name_servers_and_time(tmp_path: Path) -> No
         ({"host_name": "edge 1"}, "no name of a computer"),
         ({"host_name": "edge\n[Network]"}, "no name of a computer"),
         ({"time_servers": "-x"}, "no name of a computer"),
+        ({"host_name": f"{'a' * 40}.{'b' * 40}"}, "no name of a computer"),  # Linux takes 64 characters
+        ({"host_name": "\u017fedge"}, "no name of a computer"),
+        ({"address": "fe80::5%\nDHCP=yes/64"}, "no address"),
+        ({"address": "fe80::5/64", "gateway": "fe80::1%\nDHCP=yes"}, "no address"),
+        ({"name_servers": "fe80::1%\0"}, "no address"),
     ],
 )
 def test_a_typing_error_is_one_line(typed: dict[str, str], why: str) -> None:
@@ -145,6 +163,13 @@ def test_whatever_is_typed_no_file_gets_a_line_that_nobody_meant(typed: dict[str
         assert all(line.isprintable() for line in text.splitlines())
     keys = {line.partition("=")[0] for line in files["etc/systemd/network/10-connector.network"].splitlines()}
     assert keys <= {"[Match]", "Type", "", "[Network]", "DHCP", "Address", "Gateway", "DNS"}
+
+
+def test_an_ipv6_router_is_reached_by_its_link_local_address() -> None:
+    files = NetworkSettings.of({"address": "2001:db8::10/64", "gateway": "fe80::1"}).files()
+    assert "Gateway=fe80::1\n" in files["etc/systemd/network/10-connector.network"]
+    with pytest.raises(BadInput, match="not in the network"):
+        NetworkSettings.of({"address": "192.0.2.10/24", "gateway": "fe80::1"})
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 31))
@@ -172,6 +197,84 @@ def test_secrets_are_for_root_alone_and_what_is_kept_is_not_asked_for(tmp_path: 
 def test_a_service_needs_root_and_systemd(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"systemd does not run here|set up by root"):
         ServiceSetup(tmp_path).check()
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the programs that would change this computer were told; they are ours."""
+    folder, said = tmp_path / "bin", tmp_path / "told"
+    folder.mkdir()
+    said.touch()
+    for name in ("chpasswd", "passwd", "systemctl"):
+        (folder / name).write_text(
+            f'#!/bin/sh\necho "{name} $*" >>{said}\n[ {name} != chpasswd ] || cat >>{said}\n'
+        )
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return said
+
+
+def test_a_password_of_the_console_is_one_line_of_one_user(told: Path) -> None:
+    """chpasswd takes a line for each user."""
+    with pytest.raises(BadInput, match="the end of a line"):
+        first_boot._set_console_password("secret\ndaemon:x")
+    assert told.read_text() == ""
+    first_boot._set_console_password("a:b c")
+    assert told.read_text() == "chpasswd \nroot:a:b c\n"
+
+
+def test_who_sets_no_password_leaves_none_of_an_earlier_attempt(told: Path) -> None:
+    first_boot._set_console_password("")
+    assert told.read_text() == "passwd --quiet --lock root\n"
+
+
+@pytest.mark.parametrize("key", ["vcenter_password", "activation_code"])
+def test_a_secret_that_no_server_gets_is_not_kept(key: str, tmp_path: Path, told: Path) -> None:
+    """One that is kept is not asked for: the console would fail with it for ever."""
+    setup = ServiceSetup(tmp_path)
+    with pytest.raises(BadInput, match="the end of a line"):
+        first_boot._configure(setup, {key: "a\nb"})
+    assert not any(setup.secret(name).exists() for name in (PASSWORD, CODE))
+    assert told.read_text() == ""
+
+
+def test_a_start_that_somebody_interrupts_is_asked_for_again(tmp_path: Path, told: Path) -> None:
+    setup = ServiceSetup(tmp_path)
+    setup.configuration.parent.mkdir(parents=True)
+    with pytest.raises(click.Abort), first_boot._discarded_unless_started(setup):
+        setup.keep(CODE, "c-1")
+        setup.configuration.write_text("name: a\n")
+        raise click.Abort
+    assert not setup.configuration.exists() and not setup.secret(CODE).exists()
+    assert "disable --now connector-appliance.service" in told.read_text()
+    with pytest.raises(BadInput), first_boot._discarded_unless_started(setup):
+        setup.keep(CODE, "c-1")
+        raise BadInput("the login failed")
+    assert setup.secret(CODE).exists()
+
+
+def test_a_console_that_is_gone_ends_the_questions(tmp_path: Path) -> None:
+    """Ctrl-backslash does not."""
+    ours, theirs = pty.openpty()
+    program = (
+        "from pathlib import Path; from connector.cli import first_boot\n"
+        "first_boot._ask_until_configured(first_boot.ServiceSetup(Path.cwd()))"
+    )
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"not configured" not in shown:
+            shown += os.read(ours, 1024)
+        process.send_signal(signal.SIGQUIT)
+        os.close(ours)
+        try:
+            errors = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 1 and b"there is no terminal to ask on" in errors
 
 
 @pytest.mark.generated
