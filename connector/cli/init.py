@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 import click
 import yaml
 
-from connector import amounts
+from connector import amounts, files
 from connector.cli import asking, estate, tables
 from connector.cli.blank import Answers, filled
 from connector.cli.options import JSON
@@ -93,8 +94,7 @@ def _set_up(file: Path | None, offline: bool, as_json: bool, options: dict[str, 
         raise BadInput("a service that starts asks its servers", on="--offline", remedy="leave it out")
     _require_new(setup.configuration)
     password_file, code_file = options.get("password_file"), options.get("activation_code_file")
-    fixed = {"password_file": "", "activation_code_file": CODE_FILE, "state": STATE}
-    answers = _asked({**options, **fixed}, line)
+    answers = _service_answers(options, line)
     _check(answers, setup.configuration)
     setup.take(PASSWORD, password_file, f"Password of {answers.user}", line.ask_secret)
     setup.take(CODE, code_file, "Activation code", line.ask_secret)
@@ -117,6 +117,11 @@ def _set_up(file: Path | None, offline: bool, as_json: bool, options: dict[str, 
         tables.document({"file": str(setup.configuration), "machines": machines_seen, "status": status})
     else:
         click.echo(f"the appliance {status}")
+
+
+def _service_answers(options: dict[str, str | None], line: _Line) -> Answers:
+    fixed = {"password_file": "", "activation_code_file": CODE_FILE, "state": STATE}
+    return _absolute(_asked({**options, **fixed}, line))
 
 
 def _require_new(file: Path) -> None:
@@ -239,9 +244,15 @@ def _log_in(answers: Answers, password: Path | None) -> int:
 
 
 def _write(file: Path, text: str) -> None:
+    """All of the file or nothing, also after a power failure: whoever finds one takes it for finished."""
     try:
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as out:
-            out.write(text)
+        with tempfile.TemporaryDirectory(prefix=".configuration-", dir=file.absolute().parent) as folder:
+            draft = Path(folder) / file.name
+            with files.new(draft) as out:
+                out.write(text.encode())
+                os.fchmod(out.fileno(), 0o644)
+            os.link(draft, file)  # it fails if the file has appeared meanwhile
+        files.sync(file.absolute().parent)
     except FileExistsError:
         raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file") from None
     except OSError as failed:

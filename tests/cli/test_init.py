@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from connector.appliance.configuration import ApplianceConfiguration, from_yaml, parse
+from connector.cli import init
 from connector.cli.blank import Answers, filled
+from connector.errors import BadInput, Conflict
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
 from tests.vcenter.imaginary import PASSWORD, USER, World, world
@@ -200,6 +203,43 @@ def keys(text: str) -> dict[str, dict[str, str]]:
             found[list(found)[-1]][key] = rest.partition(" # ")[2] or above
         above = rest if off and not key else ""
     return found
+
+
+def test_a_disk_that_is_full_leaves_no_configuration_that_the_next_call_would_not_replace(
+    tmp_path: Path,
+) -> None:
+    """A first boot takes a file that is there for one that is finished."""
+    file, limit = tmp_path / "appliance.yaml", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(BadInput, match="cannot be written"):
+            init._write(file, filled(Answers()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+    init._write(file, filled(Answers()))
+    assert file.stat().st_mode & 0o777 == 0o644  # the service reads it as its user
+    with pytest.raises(Conflict, match="the file exists"):
+        init._write(file, "")
+    assert list(tmp_path.iterdir()) == [file] and file.read_text() == filled(Answers())
+
+
+def test_a_service_gets_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs elsewhere than where they were typed."""
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "name": "a",
+        "vcenter": "https://vc",
+        "authority": "ca.pem",
+        "user": "u",
+        "control": "https://c:1",
+        "control_thumbprint": "00" * 32,
+        "vddk": "vddk",
+        "password_file": "mine",
+    }
+    answers = init._service_answers(given, init._Line(offline=True))
+    assert (answers.authority, answers.vddk) == (str(tmp_path / "ca.pem"), str(tmp_path / "vddk"))
+    assert answers.password_file == ""
 
 
 @given(
