@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import ipaddress
 import re
 import socket
 import time
@@ -68,7 +69,14 @@ class PortRange:
                 on="--instance-ports",
                 remedy="write HOST:FIRST-LAST, as 198.51.100.10:9100-9199",
             )
-        return cls(parts[1].strip("[]"), first, last)
+        host = parts[1].strip("[]")
+        if not _is_ours_alone(host):
+            raise BadInput(
+                "appliances are told this address, so it must be one address of this computer",
+                on=f"--instance-ports {host}",
+                remedy="write an address that they reach, no name and no 0.0.0.0, as 198.51.100.10:9100-9199",
+            )
+        return cls(host, first, last)
 
     def candidates(self, token: str) -> Iterator[InstanceAddress]:
         pairs = (self.last - self.first + 1) // 2
@@ -87,10 +95,27 @@ class PortRange:
 
 def choose(space: AddressSpace, token: str, used: Collection[InstanceAddress]) -> InstanceAddress:
     """The first address for this token on which both ports are free. Raises `PortInUse`."""
+    taken = {end for address in used for end in _ends(address)}  # of another range, pairs may overlap
     for address in space.candidates(token):
-        if address not in used and not busy_ports(address):
+        if taken.isdisjoint(_ends(address)) and not busy_ports(address):
             return address
     raise space.exhausted()
+
+
+def _ends(address: InstanceAddress) -> tuple[tuple[str, int], ...]:
+    return (address.host, address.control_port), (address.host, address.block_port)
+
+
+def _is_ours_alone(host: str) -> bool:
+    """Whether it is an address that means one computer, wherever it is written."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None or address.is_unspecified or address.is_multicast:
+        return False
+    return not (address.version == 6 and address.is_link_local)
 
 
 def wait_free(address: InstanceAddress, seconds: float) -> None:

@@ -81,6 +81,25 @@ def test_what_is_no_range_is_refused(text: str) -> None:
         PortRange.parse(text)
 
 
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "[fe80::1]", "control.example.com"]
+)
+def test_what_appliances_cannot_be_told_is_refused(host: str) -> None:
+    """They get the address as it is. A name may mean another one here than there."""
+    with pytest.raises(BadInput, match="one address of this computer"):
+        PortRange.parse(f"{host}:9100-9199")
+
+
+def test_ports_of_a_known_instance_are_not_given_again_after_the_range_has_moved() -> None:
+    """It may be about to start again, so its ports are free for a moment."""
+    space = free_ports()
+    moved = PortRange(space.host, space.first + 1, space.first + 4)
+    known = InstanceAddress(space.host, space.first, space.first + 1)
+    for token in ("a", "b", "c", "d"):
+        chosen = addresses.choose(moved, token, {known})
+        assert chosen.control_port == space.first + 3
+
+
 def test_a_taken_address_is_passed_over() -> None:
     first, second = list(LOOPBACK.candidates(T1))[:2]
     assert addresses.choose(LOOPBACK, T1, {first}) == second
