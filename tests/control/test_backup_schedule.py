@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from connector.control.state import backup, backup_schedule, identity
 from connector.control.state.backup_schedule import RECORD, BackupMetrics
 from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.errors import BadInput, Conflict, ConnectorError
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed
 from connector.metrics.samples import Samples
 from connector.metrics.tables import CONTROL
 from tests.control.house import House
@@ -93,6 +95,46 @@ def test_a_backup_that_cannot_be_put_back_removes_nothing(
         backup_schedule.make(state, "", kept, 1)
     assert names(kept) == before
     assert not (state / RECORD).exists()
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_the_clock_was_set_back_the_new_backup_stays(state: Path, kept: Path, keep: int) -> None:
+    """The names of the older ones are later then. They are older all the same."""
+    for name in OLD:
+        (kept / name).rename(kept / name.replace("2025", "9025"))
+    done = backup_schedule.make(state, "", kept, keep)
+    assert Path(done.file).is_file()
+    left = {name for name in names(kept) if name.startswith("control-9025")}
+    assert left == {"control-90250102T000000Z.tar"} if keep == 2 else left == set()
+
+
+def test_what_a_killed_one_left_goes_and_was_never_a_backup(
+    state: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds as many bytes as the database."""
+    before = names(kept)
+    with monkeypatch.context() as patched:
+        patched.setattr(backup_schedule, "rehearse", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        if not (child := os.fork()):
+            backup_schedule.make(state, "", kept, 5)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not {name for name in names(kept) - before if name.startswith("control-")}
+    done = backup_schedule.make(state, "", kept, 5)
+    assert names(kept) == before | {Path(done.file).name}
+
+
+def test_a_trial_without_room_is_one_line_and_removes_nothing(
+    state: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, file = names(kept), tmp_path / "one.tar"
+    backup.make(state, "", file)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no"))
+    with pytest.raises(ControlFailed, match=r"cannot be used for the trial: .*TMPDIR"):
+        backup_schedule.make(state, "", kept, 1)
+    with pytest.raises(ControlFailed, match="cannot be used for the trial"):
+        backup_schedule.rehearse(state, file)
+    assert names(kept) == before
 
 
 def test_two_at_once_are_one(state: Path, kept: Path) -> None:

@@ -21,11 +21,12 @@ from typing import Final
 from connector import files, private
 from connector.control.state import backup as backups
 from connector.control.store import Store
-from connector.errors import BadInput, Conflict
+from connector.errors import BadInput, Conflict, ControlFailed
 from connector.metrics.samples import Samples
 
 RECORD: Final = "last-backup.json"  # in the state directory
 _NAME: Final = re.compile(r"control-\d{8}T\d{6}Z\.tar")
+_MAKING: Final = ".making"  # in the directory of the backups
 _METRIC: Final = "connector_control_backup_"
 
 
@@ -52,19 +53,37 @@ class KeptBackup:
 def make(state: Path, database: str, directory: Path, keep: int) -> KeptBackup:
     """Add a backup to `directory`, try it, and keep the newest `keep`. Raises ConnectorError; nothing is removed then."""
     private.directory(directory)
-    with _alone(directory):
-        target = directory / time.strftime("control-%Y%m%dT%H%M%SZ.tar", time.gmtime())
-        written = backups.make(state, database, target)
-        try:
-            trial = rehearse(state, target)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        kept = KeptBackup(
-            str(target), written.made, target.stat().st_size, trial.jobs, _prune(directory, keep)
-        )
-        files.replace(state / RECORD, json.dumps(asdict(kept)).encode())
+    try:
+        with _alone(directory), _place(directory) as place:
+            target = directory / time.strftime("control-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+            if target.exists():
+                raise BadInput("this file exists", on=str(target), remedy="wait a second")
+            written = backups.make(state, database, place / target.name)
+            trial = rehearse(state, place / target.name)
+            files.move(place / target.name, target)
+            size, removed = target.stat().st_size, _prune(directory, target.name, keep)
+            kept = KeptBackup(str(target), written.made, size, trial.jobs, removed)
+            files.replace(state / RECORD, json.dumps(asdict(kept)).encode())
+    except OSError as failed:
+        raise ControlFailed(
+            f"a backup cannot be kept: {failed.strerror}",
+            on=str(failed.filename or directory),
+            remedy="check that there is room and that this user may write there",
+        ) from failed
     return kept
+
+
+@contextmanager
+def _place(directory: Path) -> Iterator[Path]:
+    """Where a backup is until it was tried. What a killed process left there goes."""
+    place = directory / _MAKING
+    if place.exists():
+        shutil.rmtree(place)
+    place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def rehearse(state: Path, source: Path) -> Trial:
@@ -72,18 +91,28 @@ def rehearse(state: Path, source: Path) -> Trial:
 
     A backup of PostgreSQL is checked and listed, and put back nowhere: that needs a server and an empty database.
     """
-    with tempfile.TemporaryDirectory(prefix="connector-trial-") as folder:
-        place = Path(folder)
-        if not (state / backups.VAULT_KEY).is_file():
-            raise BadInput("no control plane has run here", on=str(state), remedy="check --state")
-        shutil.copyfile(state / backups.VAULT_KEY, place / backups.VAULT_KEY)
-        (place / backups.VAULT_KEY).chmod(0o600)
-        about = backups.inspect(place, source)
-        if about.database != "sqlite":
-            return Trial(about.database, about.made, None)
-        restored = backups.restore(place, "", source, is_trial=True)
-        with closing(Store(f"sqlite:///{place / backups.DATABASE}")) as store:
-            return Trial(restored.database, restored.made, sum(store.overview.job_counts().values()))
+    if not (state / backups.VAULT_KEY).is_file():
+        raise BadInput("no control plane has run here", on=str(state), remedy="check --state")
+    try:
+        with tempfile.TemporaryDirectory(prefix="connector-trial-") as folder:
+            return _rehearse(state, source, Path(folder))
+    except OSError as failed:
+        raise ControlFailed(
+            f"cannot be used for the trial: {failed.strerror}",
+            on=str(failed.filename or tempfile.gettempdir()),
+            remedy="let TMPDIR name a directory with room for the database twice",
+        ) from failed
+
+
+def _rehearse(state: Path, source: Path, place: Path) -> Trial:
+    shutil.copyfile(state / backups.VAULT_KEY, place / backups.VAULT_KEY)
+    (place / backups.VAULT_KEY).chmod(0o600)
+    about = backups.inspect(place, source)
+    if about.database != "sqlite":
+        return Trial(about.database, about.made, None)
+    restored = backups.restore(place, "", source, is_trial=True)
+    with closing(Store(f"sqlite:///{place / backups.DATABASE}")) as store:
+        return Trial(restored.database, restored.made, sum(store.overview.job_counts().values()))
 
 
 class BackupMetrics:
@@ -101,9 +130,13 @@ class BackupMetrics:
             samples.set(f"{_METRIC}size_bytes", size)
 
 
-def _prune(directory: Path, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest. Only files of our own name count, and the order is that of their names."""
-    ours = sorted(path.name for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_file())
+def _prune(directory: Path, newest: str, keep: int) -> tuple[str, ...]:
+    """Remove all but the newest. Only files of our own name count, and the order is that of their names.
+
+    A name later than `newest` was made by a clock that was wrong: it counts as older than all others.
+    """
+    found = [path.name for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_file()]
+    ours = sorted(found, key=lambda name: (name <= newest, name))
     removed = ours[:-keep]
     for name in removed:
         (directory / name).unlink(missing_ok=True)
