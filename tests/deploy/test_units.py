@@ -109,3 +109,17 @@ def test_scripts_are_clean(script: str) -> None:
     file = str(ROOT / script)
     subprocess.run(["sh", "-n", file], check=True)
     subprocess.run([needed("shellcheck", "shellcheck"), "--shell=sh", file], check=True)
+
+
+def test_nothing_of_the_old_version_runs_while_the_package_is_replaced() -> None:
+    """A backup that runs has loaded one half of the modules; its timer would start one. What ran starts again."""
+    script = (ROOT / "deploy" / "debian" / "prerm").read_text()
+    stopped = (re.search(r'^units="(.*?)"', script, re.MULTILINE | re.DOTALL) or [""])[1].split()
+    shipped = [path.name for path in UNITS.iterdir() if path.suffix in (".service", ".timer")]
+    assert sorted(stopped) == sorted(shipped)
+    assert stopped.index("connector-control-backup.timer") < stopped.index("connector-control-backup.service")
+
+
+def test_the_trial_of_a_backup_is_not_in_memory() -> None:
+    unit = settings("connector-control-backup")
+    assert unit["PrivateTmp"] == ["yes"] and "TMPDIR=/var/tmp" in unit["Environment"]
