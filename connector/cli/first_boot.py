@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -109,9 +109,11 @@ def _attended(setup: ServiceSetup) -> None:
             _set_console_password(password)
             _configure(setup, {})
     except (ConnectorError, OSError) as failed:
-        click.echo(f"connector: {failed}", err=True)
+        with suppress(OSError):  # the console is gone: the caller sees it
+            click.echo(f"connector: {failed}", err=True)
     except click.Abort:  # Ctrl-C or Ctrl-D: begin again
-        click.echo()
+        with suppress(OSError):
+            click.echo()
 
 
 def _ask_network() -> Mapping[str, str]:

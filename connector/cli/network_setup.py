@@ -90,10 +90,8 @@ def _interface(text: str) -> str:
 
 
 def _without_zone(text: str) -> str:
-    """The text itself. Raises ValueError for a zone, as in fe80::1%eth0: Python takes any characters there, ends of lines too."""
-    if "%" in text:
-        raise ValueError(text)
-    return text
+    """Nothing, which is no address, for one with a zone (fe80::1%eth0): Python takes any characters there, ends of lines too."""
+    return "" if "%" in text else text
 
 
 def _within(gateway: str, address: str) -> str:
