@@ -90,6 +90,8 @@ def _unattended(setup: ServiceSetup, document: Path | None) -> None:
         _configure(setup, typed)
     except (ConnectorError, OSError) as failed:  # a CD or a disk that fails, too
         click.echo(f"connector: what was typed in vCenter does not do: {failed}", err=True)
+    except (click.Abort, KeyboardInterrupt):
+        _raise_at_shutdown()
 
 
 def _attended(setup: ServiceSetup) -> None:
@@ -111,9 +113,16 @@ def _attended(setup: ServiceSetup) -> None:
     except (ConnectorError, OSError) as failed:
         with suppress(OSError):  # the console is gone: the caller sees it
             click.echo(f"connector: {failed}", err=True)
-    except click.Abort:  # Ctrl-C or Ctrl-D: begin again
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C or Ctrl-D: begin again
+        _raise_at_shutdown()
         with suppress(OSError):
             click.echo()
+
+
+def _raise_at_shutdown() -> None:
+    """Raise what is being handled if a SIGTERM is its cause: `connector` ignores the next one."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        raise  # noqa: PLE0704 - called where an exception is handled
 
 
 def _ask_network() -> Mapping[str, str]:

@@ -277,6 +277,36 @@ def test_a_console_that_is_gone_ends_the_questions(tmp_path: Path) -> None:
     assert process.returncode == 1 and b"there is no terminal to ask on" in errors
 
 
+def test_ctrl_c_while_the_network_is_waited_for_leaves_the_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: NetworkSettings) -> None:
+        raise KeyboardInterrupt
+
+    document = tmp_path / "ovf-env.xml"
+    document.write_bytes(environment(**{"connector.user": "u"}))
+    monkeypatch.setattr(first_boot, "_set_network", interrupted)
+    first_boot._unattended(ServiceSetup(tmp_path), document)
+
+
+def test_a_computer_that_shuts_down_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`connector` ignores SIGTERM once it has seen one."""
+
+    def ended(*_: object, **__: object) -> str:
+        raise click.Abort
+
+    monkeypatch.setattr(click, "prompt", ended)
+    first_boot._attended(ServiceSetup(tmp_path))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(click.Abort):
+            first_boot._attended(ServiceSetup(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.generated
 def test_the_page_lists_the_questions() -> None:
     rows = [f"| {entry.category} | {entry.label} | {entry.description} |" for entry in PROPERTIES]
