@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from connector import __version__, pasted, readable
+from connector import __version__, files, pasted, readable
 from connector.cli import ovf_properties
 from connector.cli.network_setup import DEFAULT_NAME, NetworkSettings
 from connector.cli.service_setup import CODE, PASSWORD, ServiceSetup
@@ -57,10 +57,17 @@ def first_boot(document: Path | None) -> None:
     """
     setup = ServiceSetup()
     with _locked(wait=True):
-        if not setup.configuration.exists():
+        _discard_unfinished(setup)
+        if not setup.is_configured:
             _unattended(setup, document)
     _ask_until_configured(setup)
     click.echo(f"configured: {setup.configuration}; systemctl status connector-appliance says how it is")
+
+
+def _discard_unfinished(setup: ServiceSetup) -> None:
+    """Begin again when the power failed between the configuration and the end of the service's start."""
+    if setup.begun.exists():
+        setup.discard()
 
 
 def _ask_until_configured(setup: ServiceSetup) -> None:
@@ -68,7 +75,7 @@ def _ask_until_configured(setup: ServiceSetup) -> None:
     signal.signal(
         signal.SIGQUIT, signal.SIG_IGN
     )  # Ctrl-backslash would leave a machine that nobody can configure
-    while not setup.configuration.exists():
+    while not setup.is_configured:
         if not sys.stdin.isatty():
             raise BadInput(
                 "there is no terminal to ask on", on="first boot", remedy="use the machine's console"
@@ -100,7 +107,7 @@ def _attended(setup: ServiceSetup) -> None:
         click.echo(f"\nThis migration appliance ({__version__}) is not configured.")
         click.prompt("Press Enter to configure it here", default="", show_default=False)
         with _locked(wait=False):
-            if setup.configuration.exists():
+            if setup.is_configured:
                 return
             _set_network(NetworkSettings.of(_ask_network()))
             password = str(
@@ -196,13 +203,18 @@ def _configure(setup: ServiceSetup, typed: Mapping[str, str]) -> None:
 
 @contextmanager
 def _discarded_unless_started(setup: ServiceSetup) -> Iterator[None]:
-    """Whatever ends the start, Ctrl-C too, leaves no configuration: it would end the questions."""
+    """Whatever ends the start, Ctrl-C too, leaves no configuration: it would end the questions.
+
+    A power failure leaves a file that tells the next boot to begin again.
+    """
+    files.replace(setup.begun, b"")
     try:
         yield
     except BaseException:
         if setup.configuration.exists():
             setup.discard()
         raise
+    setup.begun.unlink(missing_ok=True)
 
 
 def _from_cd() -> Mapping[str, str]:

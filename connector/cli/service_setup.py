@@ -38,6 +38,16 @@ class ServiceSetup:
     def configuration(self) -> Path:
         return self.root / "etc/connector/appliance.yaml"
 
+    @property
+    def begun(self) -> Path:
+        """It exists while a first boot writes the configuration and starts the service; the first boot's unit looks for it."""
+        return self.root / "etc/connector/first-boot-begun"
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a configuration whose service has started."""
+        return self.configuration.exists() and not self.begun.exists()
+
     def secret(self, name: str) -> Path:
         """The file of a secret."""
         return self.root / "etc/credstore" / name
@@ -107,8 +117,10 @@ def try_login(
         try:
             return log_in(setup.secret(PASSWORD))
         except AuthenticationFailed as refused:
+            if ask is None:  # what somebody has put there stays
+                raise
             setup.secret(PASSWORD).unlink(missing_ok=True)
-            if ask is None or not attempts_left:
+            if not attempts_left:
                 raise
             click.echo(f"connector: {refused}", err=True)
         setup.take(PASSWORD, None, f"Password of {answers.user}", ask)

@@ -25,6 +25,7 @@ from connector.cli.network_setup import NetworkSettings
 from connector.cli.ovf_properties import PROPERTIES
 from connector.cli.service_setup import CODE, PASSWORD, ServiceSetup
 from connector.errors import BadInput
+from deploy import image
 
 PAGE = Path(__file__).parents[2] / "docs" / "install.md"
 #: As vCenter 7 writes it, with its own prefix and sections.
@@ -251,6 +252,25 @@ def test_a_start_that_somebody_interrupts_is_asked_for_again(tmp_path: Path, tol
         setup.keep(CODE, "c-1")
         raise BadInput("the login failed")
     assert setup.secret(CODE).exists()
+
+
+def test_a_power_failure_during_the_start_is_asked_for_again(tmp_path: Path, told: Path) -> None:
+    """The machine dies inside of the block: nothing after it runs. The unit's condition names the same file."""
+    setup = ServiceSetup(tmp_path)
+    setup.configuration.parent.mkdir(parents=True)
+    inside = first_boot._discarded_unless_started(setup)
+    inside.__enter__()
+    setup.configuration.write_text("name: a\n")
+    assert not setup.is_configured
+    unit = Path(image.__file__).with_name("connector-first-boot@.service").read_text()
+    assert f"ConditionPathExists=|/{setup.begun.relative_to(tmp_path)}\n" in unit
+    first_boot._discard_unfinished(setup)
+    assert not setup.configuration.exists()
+    with first_boot._discarded_unless_started(setup):
+        setup.configuration.write_text("name: a\n")
+    assert setup.is_configured and not setup.begun.exists()
+    first_boot._discard_unfinished(setup)
+    assert setup.is_configured
 
 
 def test_a_console_that_is_gone_ends_the_questions(tmp_path: Path) -> None:
