@@ -71,6 +71,12 @@ class _Plain(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+def one_line_each(text: str) -> str:
+    """The lines of a text, each without control characters. Only an end of a line that was written as one ends a line."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_shown, line)) for line in lines)
+
+
 def _shown(character: str) -> str:
     if character.isprintable() or character == "\t":
         return character

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "migrate": "Migrate machines while they run.",
     "record": "Write down what vCenter answers, without names, addresses and secrets, into DIR.",
     "source": "Migration sources: machines that appliances have registered.",
+    "support-bundle": "Write what a supporter needs into one file, without secrets: settings, logs, states, errors.",
     "token": "Activation codes (access tokens), with which appliances enrol.",
     "verify": "Check images against the MANIFEST of the pass that made them; needs no network.",
     "vm": "Machines in vCenter: list them, check them.",
@@ -60,6 +61,7 @@ def connector() -> None:
     connector vm list  --vcenter URL ...    list machines
     connector vm check --vcenter URL ...    find what blocks a migration
     connector record DIR --vcenter URL ...  record vCenter's answers without names, for a bug report
+    connector support-bundle --list         collect what a supporter needs, without secrets
     connector doctor --to DIR --vcenter ..  find leftovers in vCenter; --repair removes them
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     connector verify images/web-01/evidence.json    check that the image is what was proved

@@ -63,6 +63,7 @@ ALLOWED: Final = {
         "cli/source_down.py",
     ): "click's word for Ctrl-C and the end of input; the command's outermost handler ends with 130",
     ("Abort", "cli/abandon.py"): "the same: a person said no",
+    ("Abort", "cli/support_bundle.py"): "the same: a person said no",
     ("Exit", "cli/"): "click's way to end with a code, after everything is told",
     ("TooLarge", "bounded.py"): "a socket's error: the clients' table of failures makes ours of it",
     ("Unending", "bounded.py"): "the same",
