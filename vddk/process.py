@@ -5,6 +5,7 @@ whatever call is waiting. (A parent-death signal would strike when the *thread* 
 """
 
 import contextlib
+import contextvars
 import logging
 import os
 import re
@@ -63,7 +64,13 @@ class Worker:
             self._process = self._spawned(place, theirs.fileno(), writing)
             on_failure.pop_all()
         self.channel = Channel(ours)
-        self._listener = threading.Thread(target=self._listen, args=(reading,), name="vddk-log", daemon=True)
+        self._listener = threading.Thread(
+            # in the context of the caller, who may note there which disk this is for
+            target=contextvars.copy_context().run,
+            args=(self._listen, reading),
+            name="vddk-log",
+            daemon=True,
+        )
         self._listener.start()
 
     @property

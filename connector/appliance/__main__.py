@@ -57,9 +57,12 @@ FIRST_SWEEP = 3600.0
     type=click.Path(dir_okay=False, path_type=Path),
     help="YAML file; config/appliance.yaml is the commented reference. Default: one line of JSON on standard input.",
 )
+@click.option(
+    "--log-format", type=click.Choice(logs.FORMATS), help="How to log. Default: as the configuration says."
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON on a terminal too.")
-def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
+def command(file: Path | None, log_format: str | None, exit_with_stdin: bool, as_json: bool) -> None:
     """Register the machines of a vCenter, and carry out passes until a signal stops the program."""
     stop, manager = threading.Event(), ServiceManager.found()
 
@@ -70,6 +73,7 @@ def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     configuration = from_yaml(file) if file else parse(child.read_configuration(), "standard input")
+    configuration.log.apply("appliance", log_format)
     if exit_with_stdin:
         threading.Thread(target=_leash, args=(stop,), name="leash", daemon=True).start()
     run(configuration, stop, as_json=as_json, manager=manager)

@@ -29,6 +29,7 @@ from connector.errors import (
     NotFound,
     NotPermitted,
 )
+from connector.log_context import carried, log_context
 from connector.outages import Outages
 from connector.service_manager import ServiceManager
 
@@ -200,8 +201,9 @@ class Agent:
         running = _Running(order, room, PassControl(order.replication), board)
         with self._lock:
             self._running[order.pass_id] = running
-        log.info("%s: %s begins", order.name, _TASKS.get(order.task, order.task))
-        running.future = pool.submit(self._work, running)
+        with log_context(job=order.job_id, machine=order.moref, pass_id=order.pass_id):
+            log.info("%s: %s begins", order.name, _TASKS.get(order.task, order.task))
+            running.future = pool.submit(carried(self._work), running)
 
     def _work(self, running: _Running) -> None:
         """The outermost handler of a pass: every error is reported as the pass's outcome."""
@@ -309,7 +311,7 @@ class _Reporter:
     def __init__(self, connect: Connect, running: _Running, outages: Outages) -> None:
         self._connect, self._running, self._outages = connect, running, outages
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name=f"report {running.order.name}")
+        self._thread = threading.Thread(target=carried(self._loop), name=f"report {running.order.name}")
 
     def __enter__(self) -> None:
         self._thread.start()

@@ -18,6 +18,7 @@ from connector.appliance import bandwidth
 from connector.appliance.bandwidth import BandwidthWindow
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
+from connector.log_settings import LogSection
 from connector.metrics.settings import MetricsSection
 from connector.settings import CREDENTIAL, TransferSettings, VCenterSettings, credential_file
 from connector.sources.factory import Readers, ReaderSettings, readers
@@ -131,6 +132,7 @@ class ApplianceConfiguration(_Section):
     bandwidth: tuple[BandwidthWindow, ...] = ()
     timezone: str = "UTC"
     backup_wait: float = Field(3600.0, ge=0, description="seconds that a pass waits for a backup at work")
+    log: LogSection = LogSection()
     metrics: MetricsSection | None = Field(None, description="where metrics are served; without it nowhere")
 
     @field_validator("timezone")

@@ -296,16 +296,27 @@ def watch(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
     "--lines", type=click.IntRange(1), default=100, show_default=True, help="Number of newest entries."
 )
 @click.option("--follow", is_flag=True, help="Print new entries until the job rests.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all entries into this new file; with --json one object per line.",
+)
 @with_client
 @JSON
-def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) -> None:
-    """Print a job's log, oldest entry first.
+def logs(client: SmcClient, word: str, lines: int, follow: bool, output: Path | None, as_json: bool) -> None:
+    """Print a job's log, oldest entry first, or write all of it into a file.
 
     \b
     connector job logs web-01 --follow
+    connector job logs web-01 --output web-01.log
     """
+    if follow and output is not None:
+        raise BadInput("--follow and --output exclude each other", remedy="leave one of them out")
     key = str(find_job(client, word)[JOB.key])
-    if follow:
+    if output is not None:
+        log_view.save(client, key, output, as_json)
+    elif follow:
         log_view.follow(client, key, lines, as_json)
     else:
         log_view.print_log(client, key, lines, as_json)

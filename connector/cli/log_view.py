@@ -6,15 +6,17 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import click
 
+from connector import amounts, files
 from connector.cli.records import items
 from connector.cli.tables import plain
 from connector.cli.watching import MOVING, PACE
 from connector.clients.smc import Json, SmcClient
-from connector.errors import ControlFailed, Interrupted
+from connector.errors import BadInput, ControlFailed, Interrupted, TargetFailed
 from connector.outages import Silence
 
 AT_ONCE: Final = 500
@@ -55,6 +57,29 @@ def follow(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
                 time.sleep(PACE)
     except KeyboardInterrupt:
         raise Interrupted("stopped reading the log; the job goes on") from None
+
+
+def save(client: SmcClient, key: str, file: Path, as_json: bool) -> None:
+    """Write all entries into a new file, page by page. Raises BadInput if there is such a file. A failure leaves nothing."""
+    tail, count, made = _Tail(client, key), 0, False
+    try:
+        with files.new(file) as out:
+            made = True
+            while entries := tail.more():
+                out.writelines(f"{line}\n".encode() for line in _lines(entries, as_json))
+                count += len(entries)
+    except FileExistsError:
+        raise BadInput("there is such a file already", on=str(file), remedy="name another one") from None
+    except BaseException as failed:
+        if made:
+            file.unlink(missing_ok=True)
+        if isinstance(failed, OSError):
+            why = failed.strerror or type(failed).__name__
+            raise TargetFailed(
+                f"the log cannot be written ({why})", on=str(file), remedy="name another place"
+            ) from None
+        raise
+    click.echo(f"{file}: {amounts.plural(count, 'entry', 'entries')}", err=True)
 
 
 class _Tail:

@@ -18,6 +18,7 @@ from connector.control.configuration import ControlConfiguration
 from connector.control.plane import Options, run
 from connector.control.store import Quotas
 from connector.errors import ConnectorError
+from connector.log_settings import LogSection
 from connector.loopback import is_loopback
 from connector.service_manager import ServiceManager
 
@@ -92,6 +93,9 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     metavar="[HOST:]PORT",
     help="Serve metrics and health for Prometheus. A port alone: on 127.0.0.1. Default: off.",
 )
+@click.option(
+    "--log-format", type=click.Choice(logs.FORMATS), help="How to log. Default: as the configuration says."
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the line of JSON on a terminal too.")
 def command(
@@ -107,6 +111,7 @@ def command(
     limits: tuple[str, ...],
     tls: str,
     metrics: str,
+    log_format: str | None,
     exit_with_stdin: bool,
     as_json: bool,
 ) -> None:
@@ -118,6 +123,7 @@ def command(
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
+    (loaded.log or LogSection(level="warning")).apply("control", log_format)
     manager, quotas = ServiceManager.found(), Quotas.of(limits)
     options = Options(
         state,

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connector import readable
 from connector.errors import BadInput
+from connector.log_settings import LogSection
 from connector.metrics.settings import MetricsSection
 
 
 class ControlConfiguration(BaseModel):
-    """The settings of the file. `None`: the command's option or its default counts."""
+    """The settings of the file. The section `log` sets what is logged. `None`: the command's option or its default counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,6 +32,7 @@ class ControlConfiguration(BaseModel):
     grace: Annotated[float, Field(ge=1)] | None = None
     limits: dict[str, int] = {}
     tls: Literal["1.3", "1.2"] | None = None
+    log: LogSection | None = None
     metrics: MetricsSection | None = None
     alibaba: dict[str, Any] | None = None
 

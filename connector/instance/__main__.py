@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
 from connector import child, environment, logs, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
@@ -25,6 +26,7 @@ from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
 from connector.instance.service import InstanceService
 from connector.instance.store import DiskStore
+from connector.log_settings import LogSection
 from connector.metrics.serving import serve as serve_metrics
 from connector.model import Credential
 from connector.service_manager import ServiceManager
@@ -47,6 +49,9 @@ from connector.transfer import certificates, tls
     help="disks are devices below this directory (/dev), which the control plane assigns; default: files",
 )
 @click.option("--metrics", default="", metavar="[HOST:]PORT", help="serve metrics and health; default: off")
+@click.option("--log-format", type=click.Choice(logs.FORMATS), help="default: as systemd reads it, else text")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--syslog", default="", metavar="udp://HOST[:PORT]", help="each message goes there too")
 @click.option("--exit-with-stdin", is_flag=True, help="stop when standard input ends")
 def main(
     directory: Path,
@@ -58,13 +63,17 @@ def main(
     user_data: str | None,
     devices: Path | None,
     metrics: str,
+    log_format: str | None,
+    log_level: str,
+    syslog: str,
     exit_with_stdin: bool,
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until a signal stops the program."""
     environment.hide()
     manager = ServiceManager.found()
-    logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
+    logs.to_stderr(logging.INFO)
     try:
+        _log(log_format, log_level, syslog)
         credential = _credential(credential_stdin, credential_file, user_data)
         serve(
             directory, host, control_port, block_port, credential, exit_with_stdin, devices, manager, metrics
@@ -72,6 +81,13 @@ def main(
     except ConnectorError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
+
+
+def _log(how: str | None, level: str, syslog: str) -> None:
+    try:
+        LogSection.model_validate({"format": how, "level": level, "syslog": syslog}).apply("instance")
+    except ValidationError:
+        raise BadInput("must be udp://HOST[:PORT]", on="--syslog") from None
 
 
 def serve(

@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections import Counter
 
+from connector import log_context
 from connector.errors import ConnectorError, PeerRefused
 from connector.instance.disk import WriteSession
 from connector.instance.revoked import Revoked
@@ -115,6 +116,7 @@ class BlockServer:
             return channel.certificate, self._known[channel.certificate]
 
     def _open(self, hello: Hello, channel: Channel) -> WriteSession:
+        log_context.add(pass_id=hello.reading_id, disk=hello.disk)  # this thread serves one connection
         try:
             return self._store.get(hello.disk).open_session(hello.reading_id, hello.capacity, channel.abort)
         except ConnectorError as error:

@@ -18,6 +18,7 @@ from connector.errors import ConnectorError, ProofFailed, TargetFailed, Transfer
 from connector.instance.disk import Disk
 from connector.instance.proof import Proof, prove
 from connector.instance.records import PassBegin
+from connector.log_context import carried, log_context
 from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.account import Account, parts_of
@@ -91,7 +92,9 @@ class Proofs:
             run = self._runs[disk.key] = RunningProof(base)
             if self._closed:
                 run.stop.set()
-        threading.Thread(target=self._prove, args=(disk, run), name=f"proof {disk.key}", daemon=True).start()
+        with log_context(disk=disk.key):
+            work = carried(self._prove)
+        threading.Thread(target=work, args=(disk, run), name=f"proof {disk.key}", daemon=True).start()
         return run
 
     def make_way(self, key: str, reading: str = "") -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from connector.errors import ConnectorError, TargetFailed, TransferFailed, WireViolation
 from connector.kinds import RangeState
+from connector.log_context import carried
 from connector.model import Extent
 from connector.transfer import digest, wire
 from connector.transfer.codec import Unpacker
@@ -160,7 +161,7 @@ class Receiver:
         return self._lender.lend(size) if self._greeted else memoryview(bytearray(size))
 
     def _stream(self, writer: _Writer) -> None:
-        thread = threading.Thread(target=self._write, args=(writer,), name="writer")
+        thread = threading.Thread(target=carried(self._write), args=(writer,), name="writer")
         thread.start()
         try:
             self._receive()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from connector.errors import Interrupted
 from connector.kinds import RangeState
+from connector.log_context import carried
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest
@@ -216,7 +217,7 @@ class _Pipeline:
                     self._running -= 1
                     self._lock.notify_all()
 
-        thread = threading.Thread(target=guarded, name=f"{name} {self._hello.disk}", daemon=True)
+        thread = threading.Thread(target=carried(guarded), name=f"{name} {self._hello.disk}", daemon=True)
         with self._lock:
             self._running += 1
         self._threads.append(thread)

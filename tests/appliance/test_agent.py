@@ -16,6 +16,7 @@ from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
 from connector.clients.heartbeat import HeartbeatAnswer
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
+from connector.log_context import current
 from connector.model import Credential, InstanceAddress, Replication
 from tests.waiting import eventually
 
@@ -260,3 +261,15 @@ def test_whoever_wants_to_hears_every_answer() -> None:
     plane.unwanted = ["p-1"]
     Agent(lambda: plane, lambda *_: {}, 1, stop, heartbeat=0.02, hear=hear).run()
     assert heard[0] == HeartbeatAnswer(("p-1",))
+
+
+def test_messages_during_a_pass_know_job_machine_and_pass() -> None:
+    plane, known = Plane([order(1), order(2)]), {}
+
+    def carry(given: Order, board: PassProgress, asked: PassControl) -> Mapping[str, Any]:
+        known[given.pass_id] = dict(current())
+        return {}
+
+    with agent(plane, carry):
+        plane.until(lambda: len(plane.ends) == 2)
+    assert known == {f"p-{n}": {"job": "j", "machine": f"vm-{n}", "pass": f"p-{n}"} for n in (1, 2)}

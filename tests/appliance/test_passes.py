@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from connector.cancellation import Cancellation
 from connector.clients.endpoint import InstanceEndpoint
 from connector.clients.heartbeat import heard_from_json
 from connector.errors import Ineligible, Interrupted, ReaderFailed, TransferFailed
+from connector.log_context import current, log_context
 from connector.model import DiskAccess, TargetLimits
 from connector.sources.factory import Readers
 from connector.sources.reader import DepthLimit, SourceChanged, full_pace
@@ -56,6 +58,27 @@ def test_full_delta_and_what_the_snapshots_cost(desk: Bench) -> None:
     second = desk.carry(desk.order(2))
     assert desk.equal()
     assert all(disk["kind"] == "delta" and disk["read"] < 2 * MIB for disk in second["disks"])
+
+
+def test_what_the_library_says_about_a_disk_is_logged_with_the_disk(desk: Bench) -> None:
+    """It is said in another process, and read by a thread of its own."""
+    heard = set()
+
+    class Noted(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.add((record.name, current().get("pass"), current().get("disk")))
+
+    logger, noted = logging.getLogger("vddk.library"), Noted()
+    before = logger.level
+    logger.addHandler(noted)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with log_context(pass_id="p-1"):
+            desk.carry(desk.order(1))
+    finally:
+        logger.removeHandler(noted)
+        logger.setLevel(before)
+    assert heard == {("vddk.library", "p-1", str(key)) for key in KEYS}
 
 
 def test_invariant_9_a_datastore_that_fills_gets_its_snapshot_back_and_the_pass_resumes(desk: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def test_all_pages_are_listed(cloud: Cloud, connector: Connector) -> None:
     assert found == set(some)
 
 
-def test_an_incremental_job_from_its_creation_to_its_deletion(cloud: Cloud, connector: Connector) -> None:
+def test_an_incremental_job_from_its_creation_to_its_deletion(
+    cloud: Cloud, connector: Connector, tmp_path: Path
+) -> None:
     name = fresh("vm")
     robot, _ = cloud.sources(machine("vm-1", name))
     with robot:
@@ -139,6 +142,13 @@ def test_an_incremental_job_from_its_creation_to_its_deletion(cloud: Cloud, conn
     log = connector("job", "logs", name).out
     assert "Waiting -> Running/Preparing" in log
     assert connector("job", "logs", name, "--lines", "1", "--json").json["Text"].endswith("-> Finished")
+    saved = tmp_path / "log.jsonl"
+    connector("job", "logs", name, "--output", str(saved), "--json")
+    entries = [json.loads(line) for line in saved.read_text().splitlines()]
+    assert [str(entry["Text"]) in log for entry in entries] == [True] * len(log.splitlines())
+    assert "such a file" in connector("job", "logs", name, "--output", str(saved), code=2).err
+    connector("job", "logs", name, "--output", str(tmp_path / "log.txt"))
+    assert (tmp_path / "log.txt").read_text() == log
     assert connector("job", "list", "--name", name, "--status", "Finished", "--json").json["JobId"] == key
     connector("job", "untag", name, "wave")
     assert connector("job", "delete", name, "--json").json["Operation"] == "DeleteReplicationJob"

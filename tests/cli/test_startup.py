@@ -69,6 +69,8 @@ def ours_and_foreign(modules: set[str]) -> set[str]:
 LIGHT = {"__main__", "click", "connector.cli", "connector.cli.lazy", "connector.cli.main"} | {
     "connector.environment",
     "connector.errors",
+    "connector.log_context",
+    "connector.log_formats",
     "connector.logs",
     "connector.names",
     "connector.usage",

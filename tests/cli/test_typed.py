@@ -25,6 +25,7 @@ LOCAL = {
     "follow",
     "key_id",
     "others",
+    "output",
     "put_back",
     "release",
     "remote",

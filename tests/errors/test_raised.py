@@ -42,6 +42,7 @@ ALLOWED: Final = {
     ("TypeError", "instance/user_data.py"): "its caller in the same module makes BadInput of it",
     ("ValueError", "batch/"): "validators and quantities: the parser makes a problem with its line of it",
     ("ValueError", "control/agents/messages.py"): "a validator: pydantic collects it, BadInput tells it",
+    ("ValueError", "log_settings.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "settings.py"): "a validator: pydantic collects it; `Choice` makes BadInput of it",
     ("WentBack", "control/store/"): "the database holds the state and makes StateRestored of it",
     ("WrongValue", "specification/"): "whoever reads the value says it in the words of its own callers",

@@ -41,6 +41,7 @@ from connector.errors import (
     Unreachable,
     VCenterFault,
 )
+from connector.log_context import carried, log_context
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
 from connector.sources.reader import is_source_changed
@@ -214,6 +215,11 @@ class MachinePass:
                     self._endpoint.doubt(key, why)
                 self._endpoint.discard_attempts(key)
 
+    @staticmethod
+    def _copy_one(copy: DiskCopy, key: int) -> dict[str, Any]:
+        with log_context(disk=str(key)):
+            return copy.run()
+
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         """All disks side by side. The first real error stops the others, and it is the one that is raised.
 
@@ -236,6 +242,7 @@ class MachinePass:
         with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
+                    carried(self._copy_one),
                     DiskCopy(
                         self._context,
                         endpoint,
@@ -247,7 +254,8 @@ class MachinePass:
                         self._flow,
                         halt,
                         guard,
-                    ).run
+                    ),
+                    disk.key,
                 ): disk
                 for disk in wanted
             }

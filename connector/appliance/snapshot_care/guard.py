@@ -27,6 +27,7 @@ from connector.appliance.snapshot_care.governor import (
 )
 from connector.cancellation import Cancellation
 from connector.errors import ConnectorError, Unreachable
+from connector.log_context import carried
 from connector.model import Pressure
 from connector.outages import Outages
 from connector.sources.reader import refused_by
@@ -69,7 +70,7 @@ class Guard:
         self._unread: set[str] = set()  # datastores that were told already
         self._lock = threading.Lock()  # guards _refusals; the rest is written by the thread of `_loop` alone
         self._wake, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
+        self._thread = threading.Thread(target=carried(self._loop), name="guard", daemon=True)
         self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and never again once `given_back` is set
         self.given_back = Cancellation()
         self.history: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from connector import log_context
 from connector.cloud.provider import Drills, Provider
 from connector.control.domain import definition, image_format
 from connector.control.domain.entities import Job, Json, Outcome, Run, Source, Task
@@ -174,6 +175,7 @@ class Steps:
 
     def _look(self, run_id: str) -> tuple[Run, Job]:
         run = self._store.runs.get(run_id)
+        log_context.add(job=run.job_id, run=run_id)
         return run, self._store.jobs.get(run.job_id)
 
 

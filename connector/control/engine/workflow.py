@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from dbos import error as engine_errors
 
+from connector import log_context
 from connector.backoff import STEP, retrying
 from connector.control.domain.entities import Json, Outcome
 from connector.control.domain.jobs import JobStatus
@@ -56,6 +57,11 @@ def _topic(slot: int) -> str:
 
 def _attempt(step: str, run_id: str, work: Callable[[], None]) -> Json | None:
     """Do a step's work; answer None or the error. Retryable errors are tried again; a held state is waited for."""
+    with log_context.log_context(run=run_id):
+        return _attempted(step, run_id, work)
+
+
+def _attempted(step: str, run_id: str, work: Callable[[], None]) -> Json | None:
     try:
         while True:
             try:
