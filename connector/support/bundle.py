@@ -41,9 +41,12 @@ class BundleOptions:
 def collect(installation: Installation, options: BundleOptions) -> PartCollector:
     """All parts. It raises nothing: what cannot be read is listed with the reason."""
     secrets = SecretRemoval()
-    for secret in known_secrets.known(installation):
+    search = known_secrets.SecretSearch(installation)
+    for secret in search.found():
         secrets.know(secret)
     parts = PartCollector(secrets, _names(installation) if options.anonymous else None)
+    for file, why in search.unreadable.items():
+        parts.failed("secrets", str(file), f"its secrets are not known, so they are not looked for: {why}")
     _computer(parts, installation)
     _logs(parts, installation, options)
     if installation.appliance is not None or installation.appliance_state is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +103,18 @@ class Installation:
 
 
 def field(file: Path | None, name: str) -> Any:
-    """One field of a configuration; None if the file cannot be read or has no such field."""
+    """One field of a configuration; None if the file cannot be read or has no such field. Of broken YAML, a field of one line."""
     if file is None:
         return None
     try:
-        document = yaml.safe_load(readable.text(file, _LARGEST))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        text = readable.text(file, _LARGEST)
+    except (OSError, ValueError):
         return None
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):  # its line may be in order all the same
+        line = re.search(rf"^{name}:[ \t]+[\"']?([^\"'#\n]+?)[\"']?[ \t]*(?:#.*)?$", text, re.MULTILINE)
+        return line[1] if line else None
     return document.get(name) if isinstance(document, dict) else None
 
 

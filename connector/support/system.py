@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,8 +78,8 @@ def unit(name: str) -> str:
 
 def journal(name: str, lines: int) -> str:
     """The newest lines of a unit's log."""
-    how = ("--no-pager", "--utc", "--output=short-iso-precise", f"--lines={lines}")
-    return asked("journalctl", *how, f"--unit={name}")
+    told = asked("journalctl", "--no-pager", "--output=json", f"--lines={lines}", f"--unit={name}")
+    return "".join(f"{_entry(line)}\n" for line in told.splitlines())
 
 
 def tail(file: Path, lines: int, limit: int) -> str:
@@ -106,6 +108,24 @@ def asked(*words: str, patience: float = _PATIENCE, variables: Mapping[str, str]
     if done.returncode:
         text += f"\n[exit code {done.returncode}] {done.stderr[-10000:].decode('utf-8', 'replace')}\n"
     return text
+
+
+def _entry(line: str) -> str:
+    """An entry of the journal as a line of a log, with the ids of our own fields. What is none stays as it is."""
+    try:
+        entry = json.loads(line)
+        seconds = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+    except (ValueError, KeyError, TypeError):
+        return line
+    message = entry.get("MESSAGE") or ""
+    if isinstance(message, list):  # so the journal gives what is not printable
+        message = bytes(octet & 255 for octet in message if isinstance(octet, int)).decode("utf-8", "replace")
+    when = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    known = [f"{name[10:].lower()}={entry[name]}" for name in sorted(entry) if name.startswith("CONNECTOR_")]
+    who = entry.get("LOGGER") or entry.get("SYSLOG_IDENTIFIER") or ""
+    return f"{when} <{entry.get('PRIORITY', '')}> {who}: {message}" + (
+        f" [{' '.join(known)}]" if known else ""
+    )
 
 
 def _build() -> str:

@@ -141,7 +141,11 @@ def missing(files: dict[str, bytes]) -> dict[str, str]:
 def test_a_configuration_that_is_no_yaml(run: Connector, planted: Planted) -> None:
     file = planted.etc / "appliance.yaml"
     file.write_text(file.read_text() + "broken: [1, 2\n  - x: {\n passwort: German-Secret-5\n")
-    shown = bundle(run, planted)["appliance/configuration.yaml"].decode()
+    files = bundle(run, planted)
+    shown = files["appliance/configuration.yaml"].decode()
+    assert json.loads(files["appliance/membership.json"])["appliance"] == "a-1"
+    log = squeezed(files["logs/0.log"])
+    assert [t for s in (planting.PASSWORD, planting.APPLIANCE) for t in traces(s) if t in log] == []
     assert "no YAML" in shown
     assert "passes: 3" in shown
     assert not any(word in shown for word in ("Secret", planting.PASSWORD))
@@ -232,3 +236,34 @@ def test_files_that_may_not_be_read(run: Connector, planted: Planted) -> None:
         file.chmod(0)
     files = bundle(run, planted)
     assert {"appliance/configuration.yaml", "logs/0.log"} <= set(missing(files))
+
+
+def test_a_secret_that_cannot_be_read_is_said_because_it_is_not_looked_for(
+    run: Connector, planted: Planted
+) -> None:
+    (planted.etc / "password").write_text("x" * 100_000)
+    assert "not looked for" in missing(bundle(run, planted))["secrets"]
+
+
+def test_entries_of_the_journal_become_lines_with_their_ids(
+    run: Connector, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {
+        "__REALTIME_TIMESTAMP": "1790000000000000",
+        "PRIORITY": "4",
+        "LOGGER": "connector.x",
+        "CONNECTOR_JOB": "j-1",
+    }
+    lines = [
+        entry | {"MESSAGE": f"login with {planting.PASSWORD}"},
+        entry | {"MESSAGE": list(planting.CODE.encode())},
+    ]
+    program = tmp_path / "journalctl"
+    (tmp_path / "entries").write_text("\n".join(map(json.dumps, lines)))
+    program.write_text(f"#!/bin/sh\ncat {tmp_path / 'entries'}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    log = bundle(run, planted)["logs/connector-appliance.service.log"].decode()
+    first, second = log.splitlines()
+    assert first == "2026-09-21T14:13:20.000000Z <4> connector.x: login with [removed] [job=j-1]"
+    assert planting.CODE not in second and second.endswith("[removed] [job=j-1]")
