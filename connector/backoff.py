@@ -45,6 +45,8 @@ LOGIN = Backoff(2.0, 60.0, spread=False)
 CLOUD = Backoff(0.5, 10.0)
 #: Steps of a run.
 STEP = Backoff(0.1, 10.0)
+#: Attempts to deliver one notification.
+NOTIFICATION = Backoff(5.0, 900.0)
 #: The metadata service of a booting instance.
 METADATA_SERVICE = Backoff(0.1, 5.0)
 

@@ -55,7 +55,10 @@ class Control(Protocol):
     def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
         """The next order, or None after `wait` seconds. With `power_tasks` it is a power task, otherwise a pass that reads."""
 
-    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
+    def progress(
+        self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]], free: float | None = None
+    ) -> None:
+        """`free`: share of the fullest datastore under the open snapshot, 0 to 1; None while none is watched."""
 
     def finish(
         self,
@@ -328,8 +331,10 @@ class _Reporter:
 
     def _send(self, control: Control) -> None:
         phase, disks = self._running.board.read()
+        snapshot = self._running.board.snapshot
         try:
-            control.progress(self._running.order.pass_id, phase, disks)
+            free = None if snapshot is None else snapshot.free
+            control.progress(self._running.order.pass_id, phase, disks, free)
         except (NotFound, Conflict):  # the pass was given to somebody else
             self._running.pass_control.stop.set()
         except ConnectorError as failed:

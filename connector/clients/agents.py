@@ -205,9 +205,17 @@ class ControlClient:
         """Report that the machine of this pass will be shut down. Call it before the shutdown."""
         self._post(pass_id, "down", {})
 
-    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
-        """Report progress: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""
-        self._post(pass_id, "progress", {"phase": phase, "disks": [dict(disk) for disk in disks]})
+    def progress(
+        self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]], free: float | None = None
+    ) -> None:
+        """Report progress: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state.
+
+        `free`: share of the fullest datastore under the open snapshot, 0 to 1.
+        """
+        report: dict[str, Any] = {"phase": phase, "disks": [dict(disk) for disk in disks]}
+        self._post(
+            pass_id, "progress", report if free is None else report | {"free": min(1.0, max(0.0, free))}
+        )
 
     def finish(
         self,

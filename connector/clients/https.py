@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import select
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -110,6 +111,12 @@ class Https:
 
     def close(self) -> None:
         self._line.close()
+
+    def abort(self) -> None:
+        """End the exchange that another thread waits in; its call fails."""
+        if (sock := self._line.sock) is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         all_headers = {"User-Agent": f"connector/{__version__}", **headers}

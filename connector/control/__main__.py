@@ -136,6 +136,7 @@ def command(
         tls=tls,
         metrics=metrics,
         as_json=as_json,
+        recipients=loaded.notifications.recipients,
     )
     maker = factory.choose(cloud, images, loaded.alibaba, "--config", options.state, instance_ports)
     if cloud == "local" and not instance_ports and not is_loopback(host):

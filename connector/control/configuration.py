@@ -1,6 +1,6 @@
 """A control plane's configuration is a YAML file; `config/control-plane.yaml` is the commented reference.
 
-Every setting except the section of a cloud is also an option of the command. The option overrides the file.
+Every setting except the sections of a cloud and of notifications is also an option of the command. The option overrides the file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connector import readable
+from connector.control.notifications.settings import NotificationsSection
 from connector.errors import BadInput
 from connector.log_settings import LogSection
 from connector.metrics.settings import MetricsSection
@@ -34,6 +35,7 @@ class ControlConfiguration(BaseModel):
     tls: Literal["1.3", "1.2"] | None = None
     log: LogSection | None = None
     metrics: MetricsSection | None = None
+    notifications: NotificationsSection = NotificationsSection()
     alibaba: dict[str, Any] | None = None
 
     def options(self) -> dict[str, Any]:

@@ -41,6 +41,8 @@ from connector.control.engine.workflow import DbosEngine
 from connector.control.http import connections, exchange
 from connector.control.http.connections import ConnectionLimits, Listener
 from connector.control.metrics import DatabaseMetrics
+from connector.control.notifications.sender import Notifier
+from connector.control.notifications.settings import AnyRecipient, check_secrets
 from connector.control.service.applications import CohortMonitor
 from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
@@ -89,6 +91,8 @@ class Options:
     meets_instances: bool = True  # exchange epoch marks with instances
     metrics: str = ""  # [HOST:]PORT; empty: they are not served
     as_json: bool = False  # the ready line is JSON on a terminal too
+    recipients: tuple[AnyRecipient, ...] = ()  # of notifications
+    notify_every: float = Notifier.EVERY  # seconds between two looks at what is worth a notification
 
 
 def run(
@@ -104,6 +108,7 @@ def run(
     Every process on one database serves requests; the active runner among them moves the jobs.
     """
     manager = manager or ServiceManager()
+    check_secrets(options.recipients)
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
         listener = stack.enter_context(_listen(options.host, options.port))
@@ -140,7 +145,10 @@ def run(
         )
         stack.callback(runner.close)
         metrics_url = _metrics(options, own_identity, store, runner, manager, stack)
+        notifier = Notifier(store, options.recipients, own_identity.ends, options.notify_every)
+        stack.callback(notifier.close)
         runner.start()
+        notifier.start()
         service = JobService(store, steps, runner.poke, grace=options.grace)
         keys = AccessKeys(store.keys, vault, own_identity.access_key)
         _serve(

@@ -68,7 +68,9 @@ class Plane:
             self.heard.wait(0.02)
         return None
 
-    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
+    def progress(
+        self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]], free: float | None = None
+    ) -> None:
         return None
 
     def finish(

@@ -142,7 +142,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         Store(url)
     assert str(refused.value) == (
-        "database: a newer version of the control plane has made it (9999, this one knows 0013);"
+        "database: a newer version of the control plane has made it (9999, this one knows 0015);"
         " install that version, or restore a backup from before the upgrade"
     )
     with database.read() as connection:

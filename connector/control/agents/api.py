@@ -217,7 +217,7 @@ class AgentApi:
     def _progress(self, call: ApiRequest) -> Any:
         report: ProgressReport = call.message
         disks = [disk.model_dump() for disk in report.disks]
-        self._store.pass_ends.progress(call.path["id"], call.who, report.phase, disks)
+        self._store.pass_ends.progress(call.path["id"], call.who, report.phase, disks, report.free)
         return {}
 
     def _evidence(self, call: ApiRequest) -> Any:

@@ -101,6 +101,7 @@ class DiskProgressReport(Message):
 class ProgressReport(Message):
     disks: Annotated[list[DiskProgressReport], Field(max_length=1000)] = []
     phase: Annotated[str, Field(max_length=400)]
+    free: Share | None = None  # of the fullest datastore under the open snapshot
 
 
 class Failure(Message):

@@ -282,6 +282,9 @@ class Pass:
     reason: str = ""
     task: Task = Task.READ
     wanted: tuple[int, ...] = ()  # keys of the disks that it is about, set when it was taken
+    free: float | None = (
+        None  # share of the fullest datastore under its open snapshot, as the appliance reports
+    )
 
 
 @dataclass(frozen=True, slots=True)

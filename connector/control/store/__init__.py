@@ -19,6 +19,7 @@ from connector.control.store.jobs import Jobs, NewJob
 from connector.control.store.keys import AccessKeyStore
 from connector.control.store.limits import Quotas
 from connector.control.store.log import Log
+from connector.control.store.notifications import NotificationStore
 from connector.control.store.overview import Measured, Overview
 from connector.control.store.pass_ends import PassEnds
 from connector.control.store.pass_queue import PassQueue
@@ -66,6 +67,7 @@ class Store:
         self.keys = AccessKeyStore(self._database)
         self.overview = Overview(self._database)
         self.watched = Watched(self._database)
+        self.notifications = NotificationStore(self._database)
         self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)
         self.evidence = EvidenceStore(self._database)

@@ -48,6 +48,7 @@ HANDING_OUT: Final = 0x636F6E70
 REGISTERING: Final = 0x636F6E71
 GROUPING: Final = 0x636F6E72
 BEGINNING: Final = 0x636F6E73
+NOTIFYING: Final = 0x636F6E74
 #: A transaction that changes rows of several of these tables locks them in this order.
 LOCK_ORDER: Final = (tables.jobs, tables.runs, tables.passes, tables.sources)
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"

@@ -44,13 +44,16 @@ class PassEnds:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
+    def progress(
+        self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json], free: float | None = None
+    ) -> None:
         """Keep the latest progress. A report after the pass's end is dropped."""
         with self._database.write(counted=False) as connection:
             attempt = owned_by(connection, pass_id, appliance)
             if attempt.state is PassState.TAKEN:
                 is_taken = sa.and_(_PASSES.c.id == pass_id, _PASSES.c.state == PassState.TAKEN)
-                connection.execute(_PASSES.update().where(is_taken).values(phase=phase, disks=list(disks)))
+                values: Json = {"phase": phase, "disks": list(disks), "free": free}
+                connection.execute(_PASSES.update().where(is_taken).values(**values))
 
     def finish(
         self,

@@ -253,6 +253,7 @@ passes: Final = Table(
     Column(
         "wanted", JSON, nullable=False, server_default="[]"
     ),  # keys of the disks that it is about, set when it was taken
+    Column("free", Float, nullable=True),  # share of the fullest datastore under the open snapshot, 0 to 1
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 
@@ -430,6 +431,57 @@ hand_overs: Final = Table(
     Column("state", String(20), nullable=False, index=True),
     Column("changed", Float, nullable=False),
     Column("trouble", Text, nullable=False),
+)
+
+episodes: Final = Table(
+    "episodes",
+    metadata,
+    Column("event", String(40), primary_key=True),
+    Column("subject", _ID, primary_key=True),
+    Column("about", JSON, nullable=False),  # kind, name and workgroup of the subject, and the figures
+    Column("entry", BigInteger, nullable=False),  # in `events`, of what happened at one moment; else 0
+    Column("began", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("told", Float, nullable=True),  # null: nobody heard of it yet
+    Column("over", Float, nullable=True),  # null: it goes on
+    Column("before", Float, nullable=True),  # when the episode before it ended
+    Column("count", Integer, nullable=False),  # notifications, in all episodes
+)
+
+notifications: Final = Table(
+    "notifications",
+    metadata,
+    Column("id", _ID, primary_key=True),  # the same whoever decides it
+    Column("event", String(40), nullable=False),
+    Column("subject", _ID, nullable=False),
+    Column("phase", String(20), nullable=False),
+    Column("began", Float, nullable=False),  # of its episode
+    Column("created", Float, nullable=False, index=True),
+    Column("document", Text, nullable=False),  # what is sent, byte by byte
+)
+
+deliveries: Final = Table(
+    "deliveries",
+    metadata,
+    Column("notification_id", _ID, ForeignKey("notifications.id"), primary_key=True),
+    Column("recipient", _ID, primary_key=True),  # its name in the settings
+    Column("number", Integer, nullable=False),  # of the notification in its episode: 1 is the first
+    Column("state", String(20), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),  # no attempt is made earlier
+    Column("claimed_until", Float, nullable=False),  # until then one process makes an attempt
+    Column("trouble", Text, nullable=False),  # why the last attempt failed
+    Column("ended", Float, nullable=True, index=True),
+    Index("ix_deliveries_state", "state", "recipient", "number"),
+)
+
+log_position: Final = Table(
+    "log_position",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1: there is one
+    Column("first", BigInteger, nullable=False),  # entries of `events` up to it are older than notifications
+    Column("entry", BigInteger, nullable=False),  # entries up to it were looked at
 )
 
 epochs: Final = Table(
