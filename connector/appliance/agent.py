@@ -22,6 +22,7 @@ from connector.appliance.tally import ApplianceTally
 from connector.clients.heartbeat import HEARTBEAT, HeartbeatAnswer
 from connector.errors import (
     AuthenticationFailed,
+    BadInput,
     Conflict,
     ConnectorError,
     ControlFailed,
@@ -313,6 +314,7 @@ class _Reporter:
 
     def __init__(self, connect: Connect, running: _Running, outages: Outages) -> None:
         self._connect, self._running, self._outages = connect, running, outages
+        self._tells_free = True
         self._done = threading.Event()
         self._thread = threading.Thread(target=carried(self._loop), name=f"report {running.order.name}")
 
@@ -332,9 +334,13 @@ class _Reporter:
     def _send(self, control: Control) -> None:
         phase, disks = self._running.board.read()
         snapshot = self._running.board.snapshot
+        free = snapshot.free if snapshot is not None and self._tells_free else None
         try:
-            free = None if snapshot is None else snapshot.free
             control.progress(self._running.order.pass_id, phase, disks, free)
+        except BadInput as refused:
+            if free is None:
+                self._outages.missed(f"progress of {self._running.order.name}", refused)
+            self._tells_free = False  # a control plane of an earlier release knows no such field
         except (NotFound, Conflict):  # the pass was given to somebody else
             self._running.pass_control.stop.set()
         except ConnectorError as failed:

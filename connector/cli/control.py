@@ -8,8 +8,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +16,8 @@ import click
 
 from connector import amounts
 from connector.cli import tables
+from connector.cli.control_state import STATE, database_options, opened_store
+from connector.cli.notify import notify
 from connector.cli.options import JSON
 from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
@@ -29,45 +29,6 @@ if TYPE_CHECKING:  # the store imports a database library, which no other comman
 
 PORT = 8443  # the port of `connector control run` if none is given
 ROLES = ("read-only", "operator", "admin")
-_NAMED = ("state", "database")  # what these commands take from the control plane's configuration
-
-_STATE = click.option(
-    "--state",
-    required=True,
-    envvar="CONNECTOR_CONTROL_STATE",
-    type=click.Path(path_type=Path),
-    help="The control plane's state directory.",
-)
-
-
-def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Make the configuration's state directory and database the defaults of the other options."""
-    if path is None:
-        return
-    from connector.control import configuration
-
-    named = {name: value for name, value in configuration.load(path).options().items() if name in _NAMED}
-    context.default_map = {**(context.default_map or {}), **named}
-
-
-def _database(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which database: the one that the control plane itself is started with."""
-    config = click.option(
-        "--config",
-        envvar="CONNECTOR_CONTROL_CONFIG",
-        is_eager=True,
-        expose_value=False,
-        callback=_from_file,
-        type=click.Path(path_type=Path),
-        help="The control plane's configuration, which names both. An option overrides it.",
-    )
-    database = click.option(
-        "--database",
-        default="",
-        envvar="CONNECTOR_CONTROL_DATABASE",
-        help="postgresql://USER@ADDRESS/NAME. Default: the SQLite file in the state directory.",
-    )
-    return config(database(command))
 
 
 @click.group()
@@ -94,7 +55,7 @@ def run(arguments: tuple[str, ...]) -> None:
 
 
 @control.command()
-@_STATE
+@STATE
 @click.option(
     "--endpoint",
     "url",
@@ -123,8 +84,8 @@ def environment(state: Path, url: str) -> None:
 
 
 @control.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @JSON
 def status(state: Path, database: str, as_json: bool) -> None:
     """Show the epoch and the number of writes, and whether a restore waits for confirmation.
@@ -137,7 +98,7 @@ def status(state: Path, database: str, as_json: bool) -> None:
     from connector.control.state.vault import Vault
     from connector.epoch import EpochMemory
 
-    with _store(state, database) as store:
+    with opened_store(state, database) as store:
         RestoreDetector(store, Vault(state / "vault-key"), EpochMemory(state / FILE)).look()
         position = epoch(store.epochs.current())
     if as_json:
@@ -156,8 +117,8 @@ def status(state: Path, database: str, as_json: bool) -> None:
 
 
 @control.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.option(
     "--keep-credentials", is_flag=True, help="Approve all credentials: nothing was revoked since the backup."
 )
@@ -173,7 +134,7 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
     from connector.control.http.views import epoch
     from connector.control.state.epoch import confirm as begin_epoch
 
-    with _store(state, database) as store:
+    with opened_store(state, database) as store:
         position = begin_epoch(store, keep_credentials=keep_credentials)
         _audit(store, "ConfirmRestore", position.epoch, {"keep_credentials": keep_credentials})
     if as_json:
@@ -187,8 +148,8 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
 
 
 @control.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All access keys and activation codes.")
 @JSON
@@ -200,7 +161,7 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
     """
     if bool(ids) == everything:
         raise BadInput("name access keys or activation codes, or --all", on="ID")
-    with _store(state, database) as store:
+    with opened_store(state, database) as store:
         approved = store.epochs.approve(None if everything else ids)
         for key_id in approved:
             _audit(store, "Approve", key_id, {})
@@ -210,8 +171,8 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
 
 
 @control.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The file to write; it must not exist.")
 @click.option(
     "--into",
@@ -265,8 +226,8 @@ def _tell_kept(kept: KeptBackup, as_json: bool) -> None:
 
 
 @control.command("check-backup")
-@_STATE
-@_database
+@STATE
+@database_options
 @click.option(
     "--from",
     "source",
@@ -296,8 +257,8 @@ def check_backup(state: Path, database: str, source: Path, as_json: bool) -> Non
 
 
 @control.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.option(
     "--from",
     "source",
@@ -323,14 +284,17 @@ def restore(state: Path, database: str, source: Path, as_json: bool) -> None:
     )
 
 
+control.add_command(notify)
+
+
 @control.group()
 def key() -> None:
     """Access keys, which sign calls of the public API."""
 
 
 @key.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.option("--name", required=True, help="Name of the person or program that uses the key.")
 @click.option(
     "--role",
@@ -374,7 +338,7 @@ def create(
     from connector.control.state.access_keys import AccessKeys
     from connector.control.state.vault import Vault
 
-    with _store(state, database) as store, new_secret_file(secret_file) as keep:
+    with opened_store(state, database) as store, new_secret_file(secret_file) as keep:
         for group in workgroups:
             store.workgroups.get(group)
         until = None if days is None else store.now() + days * 86400.0
@@ -396,8 +360,8 @@ def create(
 
 
 @key.command("list")
-@_STATE
-@_database
+@STATE
+@database_options
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
     """List all keys without their secrets: first the owner's key, then the others, oldest first.
@@ -407,7 +371,7 @@ def list_(state: Path, database: str, as_json: bool) -> None:
     """
     from connector.control.state import directory_key
 
-    with _store(state, database) as store:
+    with opened_store(state, database) as store:
         keys = store.keys.all()
     if (owners_key := directory_key.find(state)) is not None:
         keys.insert(0, owners_key.row())
@@ -420,8 +384,8 @@ def list_(state: Path, database: str, as_json: bool) -> None:
 
 
 @key.command()
-@_STATE
-@_database
+@STATE
+@database_options
 @click.argument("key_id")
 @JSON
 def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
@@ -438,7 +402,7 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
             on=key_id,
             remedy=f"remove {owners_key.file} and start the control plane again: it makes another",
         )
-    with _store(state, database) as store:
+    with opened_store(state, database) as store:
         store.keys.disable(key_id)
         _audit(store, "DisableAccessKey", key_id, {})
     click.echo(
@@ -473,23 +437,6 @@ def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
 
         lines.append(f"export CONNECTOR_CONTROL_THUMBPRINT={thumbprint(certificate.read_text())}")
     return "\n".join(["", "# connector source list works with", *lines])
-
-
-@contextmanager
-def _store(state: Path, database: str) -> Iterator[Store]:
-    """The store of a control plane, which may be running."""
-    if not state.is_dir():
-        raise BadInput(
-            "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
-        )
-    from connector.control.state import location
-    from connector.control.store import Store
-
-    store = Store(location.existing(state, database))
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _audit(store: Store, action: str, key_id: str, details: dict[str, object]) -> None:

@@ -92,6 +92,7 @@ def tell(state: WatchedState, samples: Samples) -> None:
         _running(row, state.now, samples)
     _snapshots(state, samples)
     _down(state, samples)
+    _notifications(state, samples)
     for row in state.names:
         samples.set(_P + "job_info", 1, job_id=row.id, name=row.name)
     for row in state.appliances:
@@ -192,3 +193,14 @@ def _down(state: WatchedState, samples: Samples) -> None:
             samples.set(_P + "source_back_in_seconds", downtime.back_in, job_id=job.id)
     for job in state.cutovers:
         samples.set(_P + "predicted_downtime_seconds", job.predicted_downtime or 0.0, job_id=job.id)
+
+
+def _notifications(state: WatchedState, samples: Samples) -> None:
+    for row in state.pending_notifications:
+        samples.set(_P + "pending_notifications", row.count, recipient=row.recipient)
+    oldest = min((row.oldest for row in state.pending_notifications), default=state.now)
+    samples.set(_P + "oldest_pending_notification_seconds", max(0.0, state.now - oldest))
+    for row in state.ended_notifications:
+        samples.set(
+            _P + "notifications_ended_last_hour", row.count, recipient=row.recipient, outcome=row.state
+        )

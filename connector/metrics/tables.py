@@ -321,6 +321,29 @@ CONTROL: Final = (
         ("state",),
         _DATABASE,
     ),
+    MetricRow(
+        "connector_control_pending_notifications",
+        _GAUGE,
+        "Notifications that were not delivered so far, by recipient",
+        "deliveries",
+        ("recipient",),
+        _DATABASE,
+    ),
+    MetricRow(
+        "connector_control_oldest_pending_notification_seconds",
+        _GAUGE,
+        "Age of the oldest notification that was not delivered; 0 when none waits",
+        "deliveries",
+        origin=_DATABASE,
+    ),
+    MetricRow(
+        "connector_control_notifications_ended_last_hour",
+        _GAUGE,
+        "Deliveries of notifications that ended in the last hour: sent, given-up or dropped",
+        "deliveries",
+        ("recipient", "outcome"),
+        _DATABASE,
+    ),
 )
 
 APPLIANCE: Final = (

@@ -41,6 +41,15 @@ ALLOWED: Final = {
     ): "the engine fails that workflow alone and logs it; a message is dropped",
     ("TypeError", "instance/user_data.py"): "its caller in the same module makes BadInput of it",
     ("ValueError", "batch/"): "validators and quantities: the parser makes a problem with its line of it",
+    (
+        "ValueError",
+        "control/notifications/settings.py",
+    ): "a validator: the configuration's reader tells BadInput",
+    (
+        "SMTPNotSupportedError",
+        "control/notifications/mail.py",
+    ): "as smtplib's own: `deliver` makes an outcome of it",
+    ("OSError", "control/notifications/mail.py"): "the same",
     ("ValueError", "control/agents/messages.py"): "a validator: pydantic collects it, BadInput tells it",
     ("ValueError", "log_settings.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "settings.py"): "a validator: pydantic collects it; `Choice` makes BadInput of it",

@@ -186,6 +186,7 @@ def test_the_dashboard_shows_every_metric_of_work() -> None:
         "connector_control_open_snapshots",
         "connector_control_oldest_snapshot_seconds",
         "connector_control_appliances",
+        "connector_control_oldest_pending_notification_seconds",
         "connector_appliance_passes_ended_total",
         "connector_appliance_pass_rate_bytes_per_second",
         "connector_appliance_pass_bottleneck",

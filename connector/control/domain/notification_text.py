@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from connector.amounts import span
-from connector.control.domain.notified_events import BY_ID, NotifiedEvent, SubjectKind
+from connector.control.domain.notified_events import BY_ID, EventSeverity, NotifiedEvent, SubjectKind
 from connector.control.domain.notifying import DueNotification, EventSubject, Figure, MessagePhase
 from connector.names import visible
 
@@ -44,6 +44,27 @@ def document(due: DueNotification) -> str:
         "untrusted": {"name": _name(subject)},
     }
     return json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+
+
+def document_of_test(notification_id: str, now: float) -> str:
+    """A test, in the form of a notification. Its event is `test`, which no other notification has."""
+    body = {
+        "version": VERSION,
+        "id": notification_id,
+        "event": "test",
+        "phase": str(MessagePhase.RAISED),
+        "severity": str(EventSeverity.INFO),
+        "title": "A test of notifications",
+        "text": "Somebody has run connector control notify test.",
+        "remedy": "Nothing is to be done.",
+        "at": moment(now),
+        "since": moment(now),
+        "subject": {"kind": str(SubjectKind.CONTROL_PLANE), "id": "control-plane"},
+        "workgroup": None,
+        "figures": {},
+        "untrusted": {"name": ""},
+    }
+    return json.dumps(body, separators=(",", ":"))
 
 
 def moment(seconds: float) -> str:

@@ -94,7 +94,7 @@ class DueNotification:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class NotificationDecision:
     """`episodes`: those that changed; `forgotten`: keys of those that left nothing; `due`: in their order."""
 
     episodes: tuple[Episode, ...] = ()
@@ -120,7 +120,9 @@ class RecipientFilter:
         return event.severity.rank >= self.severity.rank
 
 
-def decide(now: float, conditions: Iterable[WatchedCondition], episodes: Sequence[Episode]) -> Decision:
+def decide(
+    now: float, conditions: Iterable[WatchedCondition], episodes: Sequence[Episode]
+) -> NotificationDecision:
     """What is due now. `conditions`: all that are true; of one event and subject the last one counts."""
     true_now = {condition.key: condition for condition in conditions}
     known = {episode.key: episode for episode in episodes}
@@ -137,7 +139,7 @@ def decide(now: float, conditions: Iterable[WatchedCondition], episodes: Sequenc
         if after is not None and phase is not None:
             due.append(DueNotification(_id(after), after, phase, now))
     due.sort(key=lambda one: -BY_ID[one.episode.condition.event].severity.rank)
-    return Decision(tuple(changed), tuple(forgotten), tuple(due))
+    return NotificationDecision(tuple(changed), tuple(forgotten), tuple(due))
 
 
 def elapsed(since: float, now: float) -> float:

@@ -126,12 +126,23 @@ def _session(section: MailSection) -> Iterator[smtplib.SMTP]:
             if isinstance(server.sock, ssl.SSLSocket):
                 section.trust.accept(server.sock, section.shown)
             if section.user:
-                server.login(section.user, section.password())
+                _log_in(server, section)
             yield server
             with suppress(OSError, smtplib.SMTPException):
                 server.quit()
         finally:
             server.close()
+
+
+def _log_in(server: smtplib.SMTP, section: MailSection) -> None:
+    """Once, in the first way that both know: `login` would try a refused password in every way, and accounts lock."""
+    server.user, server.password = section.user, section.password()
+    offered = server.esmtp_features.get("auth", "").upper().split()
+    ways = {"PLAIN": server.auth_plain, "LOGIN": server.auth_login}
+    way = next((name for name in ways if name in offered), "")
+    if not way:
+        raise smtplib.SMTPNotSupportedError
+    server.auth(way, ways[way])
 
 
 def _connected(

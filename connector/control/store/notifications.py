@@ -17,11 +17,11 @@ from connector.control.domain.clock import SET_BACK
 from connector.control.domain.conditions import NotificationFacts, Readings, conditions
 from connector.control.domain.notified_events import BY_ID, DAY, SubjectKind
 from connector.control.domain.notifying import (
-    Decision,
     DueNotification,
     Episode,
     EventSubject,
     MessagePhase,
+    NotificationDecision,
     RecipientFilter,
     WatchedCondition,
     decide,
@@ -282,7 +282,7 @@ def _known(connection: sa.Connection, true_now: Sequence[WatchedCondition]) -> l
     ]
 
 
-def _remember(connection: sa.Connection, decision: Decision) -> None:
+def _remember(connection: sa.Connection, decision: NotificationDecision) -> None:
     changed = [episode.key for episode in decision.episodes]
     for event, subject in (*changed, *decision.forgotten):
         mine = (_EPISODES.c.event == event, _EPISODES.c.subject == subject)

@@ -13,6 +13,7 @@ from connector.control.domain.jobs import EXPIRING, BusinessStatus, JobState, Jo
 from connector.control.domain.sources import SourceState
 from connector.control.store import tables, write_count
 from connector.control.store.database import Database
+from connector.control.store.notifications import DeliveryState
 from connector.control.store.write_count import WritePosition
 
 _JOBS: Final = tables.jobs.c
@@ -61,6 +62,8 @@ class WatchedState:
     cutovers: list[WatchedJob]
     appliances: Rows
     drills: Rows
+    pending_notifications: Rows
+    ended_notifications: Rows
     names: Rows  # of the jobs that the others name
 
 
@@ -101,6 +104,8 @@ class Watched:
                 cutovers=cutovers,
                 appliances=rows(_appliances()),
                 drills=rows(_drills()),
+                pending_notifications=rows(_pending_notifications()),
+                ended_notifications=rows(_ended_notifications(now)),
                 names=rows(sa.select(_JOBS.id, _JOBS.name).where(_JOBS.id.in_(list(named)))),
             )
 
@@ -210,3 +215,15 @@ def _appliances() -> sa.Select[Any]:
 def _drills() -> sa.Select[Any]:
     c = tables.drills.c
     return sa.select(c.state, _COUNT).where(c.ended.is_(None)).group_by(c.state)
+
+
+def _pending_notifications() -> sa.Select[Any]:
+    """Deliveries that wait, by recipient; `oldest`: when the oldest was decided."""
+    c = tables.deliveries.c
+    query = sa.select(c.recipient, _COUNT, sa.func.min(c.created).label("oldest"))
+    return query.where(c.state == DeliveryState.PENDING).group_by(c.recipient)
+
+
+def _ended_notifications(now: float) -> sa.Select[Any]:
+    c = tables.deliveries.c
+    return sa.select(c.recipient, c.state, _COUNT).where(c.ended > now - HOUR).group_by(c.recipient, c.state)

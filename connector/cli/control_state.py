@@ -1,0 +1,72 @@
+"""Commands on the control plane's own machine open its database, the one that the control plane itself is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.errors import BadInput
+
+if TYPE_CHECKING:  # the store imports a database library, which no other command needs
+    from connector.control.store import Store
+
+_NAMED = ("state", "database")  # what these commands take from the control plane's configuration
+
+STATE = click.option(
+    "--state",
+    required=True,
+    envvar="CONNECTOR_CONTROL_STATE",
+    type=click.Path(path_type=Path),
+    help="The control plane's state directory.",
+)
+
+
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Make the configuration's state directory and database the defaults of the other options."""
+    if path is None:
+        return
+    from connector.control import configuration
+
+    named = {name: value for name, value in configuration.load(path).options().items() if name in _NAMED}
+    context.default_map = {**(context.default_map or {}), **named}
+
+
+def database_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which database: the one that the control plane itself is started with."""
+    config = click.option(
+        "--config",
+        envvar="CONNECTOR_CONTROL_CONFIG",
+        is_eager=True,
+        expose_value=False,
+        callback=_from_file,
+        type=click.Path(path_type=Path),
+        help="The control plane's configuration, which names both. An option overrides it.",
+    )
+    database = click.option(
+        "--database",
+        default="",
+        envvar="CONNECTOR_CONTROL_DATABASE",
+        help="postgresql://USER@ADDRESS/NAME. Default: the SQLite file in the state directory.",
+    )
+    return config(database(command))
+
+
+@contextmanager
+def opened_store(state: Path, database: str) -> Iterator[Store]:
+    """The store of a control plane, which may be running."""
+    if not state.is_dir():
+        raise BadInput(
+            "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
+        )
+    from connector.control.state import location
+    from connector.control.store import Store
+
+    store = Store(location.existing(state, database))
+    try:
+        yield store
+    finally:
+        store.close()
