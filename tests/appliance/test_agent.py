@@ -13,9 +13,16 @@ import pytest
 
 from connector.appliance.agent import Agent
 from connector.appliance.passes.order import Order, PassControl
-from connector.appliance.progress import PassProgress
+from connector.appliance.progress import PassProgress, SnapshotFigures
 from connector.clients.heartbeat import HeartbeatAnswer
-from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
+from connector.errors import (
+    AuthenticationFailed,
+    BadInput,
+    Conflict,
+    ConnectorError,
+    ControlFailed,
+    Interrupted,
+)
 from connector.log_context import current
 from connector.model import Credential, InstanceAddress, Replication
 from tests.waiting import eventually
@@ -50,6 +57,7 @@ class Plane:
     ends: list[tuple[str, str, ConnectorError | None]] = field(default_factory=list)
     held: list[set[str]] = field(default_factory=list)
     heard: threading.Condition = field(default_factory=threading.Condition)
+    reports: list[float | None] = field(default_factory=list)
 
     def heartbeat(self, passes: Sequence[str]) -> HeartbeatAnswer:
         with self.heard:
@@ -159,6 +167,40 @@ def test_every_failure_is_an_outcome(failed: Exception) -> None:
         assert outcome == "failed"
         assert isinstance(error, ConnectorError)
         assert "\n" not in str(error)
+
+
+class EarlierPlane(Plane):
+    """One that knows no `free`, or, if it is `new`, takes it."""
+
+    new = False
+
+    def progress(
+        self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]], free: float | None = None
+    ) -> None:
+        with self.heard:
+            self.reports.append(free)
+            self.heard.notify_all()
+        if free is not None and not self.new:
+            raise BadInput("free: Extra inputs are not permitted")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_free_space_is_reported_to_a_control_plane_that_knows_it(
+    new: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    plane = EarlierPlane([order(1)])
+    plane.new = new
+
+    def carry(_order: Order, board: PassProgress, _control: PassControl) -> dict[str, Any]:
+        board.snapshot = SnapshotFigures(0.0, 1, 0.07)
+        plane.until(lambda: len(plane.reports) >= 2)
+        return {}
+
+    with agent(plane, carry):
+        plane.until(lambda: len(plane.ends) == 1)
+    known = [free for free in plane.reports if free is not None]
+    assert known == [0.07] * (len(plane.reports) if new else 1)
+    assert "Extra inputs" not in caplog.text
 
 
 def wait_for_stop(_order: Order, _board: PassProgress, pass_control: PassControl) -> dict[str, Any]:

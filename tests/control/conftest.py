@@ -73,7 +73,9 @@ class Plane:
         grace: float = QUIET,
         bounds: dict[str, float] | None = None,
         metrics: str = "",
+        notifications: dict[str, Any] | None = None,
     ) -> None:
+        self.notifications = notifications or {}
         self.root = root
         self.gates = Path(os.environ["FAKE_GATES"])
         self.database = database
@@ -89,6 +91,7 @@ class Plane:
 
     def start(self) -> None:
         arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds), self.metrics]
+        arguments.append(json.dumps(self.notifications))
         self.child = child.start(
             "tests.control.fake_plane", arguments, name="plane", log=self.log, timeout=PATIENCE
         )

@@ -11,6 +11,7 @@ from connector import child
 from connector.cloud.image_order import Made
 from connector.cloud.local import LocalProvider
 from connector.control.http.connections import ConnectionLimits
+from connector.control.notifications.settings import NotificationsSection
 from connector.control.plane import Options, run
 from connector.errors import ConnectorError, TransferFailed
 
@@ -54,7 +55,9 @@ if __name__ == "__main__":
         grace=float(grace),
         interval=0.2,
         bounds=bounds,
-        metrics="".join(sys.argv[5:]),
+        metrics="".join(sys.argv[5:6]),
+        recipients=NotificationsSection.model_validate_json("".join(sys.argv[6:]) or "{}").recipients,
+        notify_every=0.2,
     )
     try:
         run(

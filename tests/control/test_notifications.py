@@ -25,6 +25,7 @@ from connector.control.domain.entities import Outcome
 from connector.control.domain.notification_text import document
 from connector.control.domain.notified_events import DAY, EVENTS, HOUR, EventSeverity
 from connector.control.domain.notifying import RecipientFilter
+from connector.control.metrics import DatabaseMetrics
 from connector.control.notifications.outcome import PATIENCE, AttemptOutcome
 from connector.control.notifications.sender import LEASE, Notifier, Sender
 from connector.control.notifications.settings import NotificationsSection, WebhookSection
@@ -32,7 +33,9 @@ from connector.control.store import Quotas, Store, tables
 from connector.control.store import notification_facts as facts
 from connector.control.store.notifications import Delivery, DeliveryState
 from tests.control import fresh
+from tests.control.conftest import Plane, Robot, machine
 from tests.control.house import House
+from tests.metrics.scrape import collected
 from tests.waiting import eventually
 
 OPS: Final = RecipientFilter("ops")
@@ -611,6 +614,51 @@ def test_a_dead_recipient_delays_no_other(make_house: Callable[[Quotas], House],
         )
         stuck.set()
         notifier.close()
+
+
+def test_a_whole_control_plane_tells_and_goes_on_when_it_is_killed(
+    make_plane: Callable[..., Plane], key_file: Path
+) -> None:
+    with closing(Receiver()) as receiver:
+        section = {"kind": "webhook", "name": "ops", "url": receiver.url, "secret_file": str(key_file)}
+        plane = make_plane(notifications={"recipients": [section]})
+        time.sleep(0.5)  # its first look, which notes where the log ends
+        with Robot(plane) as robot:
+            robot.register(machine())
+            plane.jobs.create("web-01", "job-1")
+            plane.jobs.start("job-1")
+            plane.reach("job-1", "Finished")
+        eventually(lambda: receiver.ids, "it is told")
+        plane.restart()
+        plane.restart()
+        names = ("vault-key", "activation-code", "access-key.toml", "control.pem")
+        secrets = [(plane.root / "state" / name).read_text() for name in names]
+    (body,) = {body.decode() for body in receiver.bodies}
+    told = json.loads(body)
+    assert (told["event"], told["untrusted"]["name"]) == ("job-finished", "job-1")
+    for text in [*secrets, key_file.read_text()]:
+        for line in text.splitlines():
+            word = line.rpartition("=")[2].strip().strip('"')
+            assert len(word) < 12 or word not in body
+    assert "given up" not in plane.log.read_text()
+
+
+def test_metrics_say_who_is_not_told(house: House) -> None:
+    finished(house)
+
+    def seen() -> dict[str, dict[tuple[str, ...], float]]:
+        return collected("control", DatabaseMetrics(house.store.watched.state).collect).values
+
+    prefix = "connector_control_"
+    house.clock.advance(1000)
+    assert seen()[f"{prefix}pending_notifications"] == {("ops",): 1}
+    assert seen()[f"{prefix}oldest_pending_notification_seconds"] == {(): 1000}
+    send(house, Taken())
+    assert f"{prefix}pending_notifications" not in seen()
+    assert seen()[f"{prefix}oldest_pending_notification_seconds"] == {(): 0}
+    assert seen()[f"{prefix}notifications_ended_last_hour"] == {("ops", "sent"): 1}
+    house.clock.advance(2 * HOUR)
+    assert f"{prefix}notifications_ended_last_hour" not in seen()
 
 
 def test_the_whole_house_tells_no_secret(make_house: Callable[[Quotas], House], key_file: Path) -> None:
