@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -622,7 +623,10 @@ def test_a_whole_control_plane_tells_and_goes_on_when_it_is_killed(
     with closing(Receiver()) as receiver:
         section = {"kind": "webhook", "name": "ops", "url": receiver.url, "secret_file": str(key_file)}
         plane = make_plane(notifications={"recipients": [section]})
-        time.sleep(0.5)  # its first look, which notes where the log ends
+        with closing(sqlite3.connect(plane.root / "state" / "control.sqlite")) as database:
+            eventually(
+                lambda: database.execute("SELECT entry FROM log_position").fetchall(), "its first look"
+            )
         with Robot(plane) as robot:
             robot.register(machine())
             plane.jobs.create("web-01", "job-1")

@@ -94,7 +94,8 @@ class Sender:
                 _LOG.warning(
                     "a notification to %s failed and is tried again: %s", delivery.recipient, outcome.trouble
                 )
-        return max(outcome.rest, backoff.NOTIFICATION.pause(self._silences)) if outcome.silent else 0.0
+        rest = min(outcome.rest, backoff.NOTIFICATION.longest)
+        return max(rest, backoff.NOTIFICATION.pause(self._silences)) if outcome.silent else rest
 
     def _loop(self) -> None:
         while not self._end.is_set():
@@ -134,7 +135,7 @@ class Decider:
         self._end.set()
 
     def _loop(self) -> None:
-        while not self._end.wait(self._every):
+        while not self._end.is_set():
             try:
                 if self._look():
                     self._then()
@@ -143,6 +144,7 @@ class Decider:
                 self._outages.missed("it is not known which notifications are due", failed)
             except Exception:  # noqa: BLE001 - outermost handler of a thread
                 _LOG.exception("deciding on notifications failed unexpectedly; it goes on")
+            self._end.wait(self._every)
 
 
 class Notifier:

@@ -101,16 +101,18 @@ def readings(connection: sa.Connection) -> list[Readings]:
         sa.func.row_number().over(partition_by=_PASSES.job_id, order_by=_PASSES.taken.desc()).label("place")
     )
     done = (_PASSES.outcome == Outcome.DONE, _PASSES.task == Task.READ, _PASSES.taken.is_not(None))
-    ranked = sa.select(_PASSES.job_id, _PASSES.taken, _PASSES.result, newest_first).where(*done).subquery()
-    query = sa.select(*_NAMED, ranked.c.taken, ranked.c.result).select_from(
-        ranked.join(_WITH_SOURCE, _JOBS.id == ranked.c.job_id)
-    )
     synced = (
         _JOBS.status.in_((JobStatus.WAITING, JobStatus.RUNNING)),
         _JOBS.run_once.is_(False),
         _JOBS.cutover.is_(False),
     )
-    query = query.where(*synced, ranked.c.place <= SLOW_DELTAS + 1).order_by(_JOBS.id, ranked.c.taken)
+    of_synced = tables.passes.join(tables.jobs, _JOBS.id == _PASSES.job_id)
+    ranked = sa.select(_PASSES.id, newest_first).select_from(of_synced).where(*done, *synced).subquery()
+    rows = ranked.join(tables.passes, _PASSES.id == ranked.c.id).join(
+        _WITH_SOURCE, _JOBS.id == _PASSES.job_id
+    )
+    query = sa.select(*_NAMED, _PASSES.taken, _PASSES.result).select_from(rows)
+    query = query.where(ranked.c.place <= SLOW_DELTAS + 1).order_by(_JOBS.id, _PASSES.taken)
     found: dict[EventSubject, list[ReadingTime]] = {}
     for row in connection.execute(query):
         found.setdefault(_job(row), []).append(_reading(row.taken, row.result))

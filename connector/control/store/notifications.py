@@ -86,9 +86,10 @@ class NotificationStore:
     ) -> int:
         """Decide what is due and put it into the outbox; answer how many notifications that are. `write`: the document."""
         filters, now = list(recipients), self._database.now()
+        readings = self._newest_readings(now)
         with self._database.write(counted=False) as connection:
             self._database.exclusive(connection, NOTIFYING)
-            seen = self._facts(connection, now, certificate_ends)
+            seen = _facts(connection, now, certificate_ends, readings)
             true_now = list(conditions(seen))
             known = _known(connection, true_now)
             if seen.held:  # what else a restored database says waits until somebody has confirmed it
@@ -178,26 +179,32 @@ class NotificationStore:
             )
             return [_delivery(row) for row in rows]
 
-    def _facts(
-        self, connection: sa.Connection, now: float, certificate_ends: float | None
-    ) -> NotificationFacts:
-        if facts.held(connection):
-            return NotificationFacts(now, held=True)
+    def _newest_readings(self, now: float) -> Sequence[Readings]:
+        """Of all jobs, as of the last minute. They are many rows, so no lock is held while they are read."""
         looked, readings = self._readings
         if elapsed(looked, now) >= READINGS:
-            readings = facts.readings(connection)
+            with self._database.read() as connection:
+                readings = facts.readings(connection)
             self._readings = (now, readings)
-        return NotificationFacts(
-            now,
-            certificate_ends=certificate_ends,
-            down=facts.down(connection),
-            expiring=facts.expiring(connection, now),
-            snapshots=facts.snapshots(connection, now),
-            space=facts.space(connection),
-            appliances=facts.appliances(connection, now),
-            readings=readings,
-            moments=facts.moments(connection, now),
-        )
+        return readings
+
+
+def _facts(
+    connection: sa.Connection, now: float, certificate_ends: float | None, readings: Sequence[Readings]
+) -> NotificationFacts:
+    if facts.held(connection):
+        return NotificationFacts(now, held=True)
+    return NotificationFacts(
+        now,
+        certificate_ends=certificate_ends,
+        down=facts.down(connection),
+        expiring=facts.expiring(connection, now),
+        snapshots=facts.snapshots(connection, now),
+        space=facts.space(connection),
+        appliances=facts.appliances(connection, now),
+        readings=readings,
+        moments=facts.moments(connection, now),
+    )
 
 
 def _due(recipient: str, now: float, lease: float) -> sa.Select[Any]:
