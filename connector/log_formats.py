@@ -81,6 +81,8 @@ class JournalHandler(logging.Handler):
             self._send(_datagram(_fields(record)))
         except OSError:
             self._other.handle(record)
+        except Exception:  # noqa: BLE001 - a message that cannot be written must not end the work that it is about
+            self.handleError(record)
 
     def close(self) -> None:
         self._socket.close()

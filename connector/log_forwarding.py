@@ -21,7 +21,7 @@ _PAUSE: Final = 5.0  # seconds until a server that could not be reached is tried
 
 
 class Forwarding(logging.Handler):
-    """The handler. A thread of its own formats and sends."""
+    """The handler. A thread of its own formats and sends; nothing that a message is made of ends it."""
 
     def __init__(self, address: str, service: str, waiting: int = WAITING) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Forwarding(logging.Handler):
         """What waits is sent, for a second at most."""
         self._ends.set()
         try:
-            self._records.put_nowait(None)
+            self._records.put(None, timeout=1.0)
         except queue.Full:
             return
         finally:
@@ -63,6 +63,8 @@ class Forwarding(logging.Handler):
             except OSError:  # it cannot be reached: this message is lost, as on a network
                 sender = None
                 self._ends.wait(_PAUSE)
+            except Exception:  # noqa: BLE001 - outermost handler of a thread
+                self.handleError(record)
         if sender is not None:
             sender.close()
 

@@ -176,4 +176,5 @@ def _tell(failed: ConnectorError, awaited: bool) -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
+    logging.shutdown()  # what waits for a syslog server is sent
     os._exit(code)  # a step under way resumes at the next start, so nothing waits for it

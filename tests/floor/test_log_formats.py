@@ -168,6 +168,53 @@ def test_a_syslog_server_gets_rfc_5424() -> None:
     assert '[connector@32473 job="j\\"\\]1"]' in line and "\n" not in line
 
 
+def test_a_message_that_cannot_be_made_ends_no_work(journal: socket.socket, tmp_path: Path) -> None:
+    log = logger(to_journal(tmp_path / "journal"))
+    log.error("%d is no number", "x")
+    log.error("the next one")
+    assert fields(journal.recv(1 << 20))["MESSAGE"] == "the next one"
+
+
+def test_a_message_that_cannot_be_made_does_not_end_the_forwarding() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance")
+        logger(handler).error("%d is no number", "x")
+        logger(handler).error("the next one")
+        assert server.recv(4096).decode().endswith("the next one")
+        handler.close()
+
+
+def test_what_waits_for_a_syslog_server_is_sent_at_the_end() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance", waiting=2)
+        while not handler.dropped:
+            logger(handler).error("first ones")
+        handler.close()
+        assert not handler._thread.is_alive()
+
+
+def test_a_control_plane_that_ends_sends_its_last_messages(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        file = tmp_path / "control-plane.yaml"
+        address = f"udp://127.0.0.1:{server.getsockname()[1]}"
+        file.write_text(
+            f"state: {tmp_path / 'state'}\nhost: 0.0.0.0\nprovider: local\nlog: {{syslog: '{address}'}}\n"
+            f"notifications: {{recipients: [{{name: a, kind: webhook, url: 'https://x', secret_file: {tmp_path / 'no'}}}]}}\n"
+        )
+        words = ("--images", str(tmp_path), "--config", str(file))
+        done = subprocess.run(
+            [sys.executable, "-m", "connector.control", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode and "cannot read the secret" in done.stderr
+        server.settimeout(0.1)
+        assert "--instance-ports" in server.recv(4096).decode()
+
+
 def test_a_slow_syslog_server_keeps_nobody_waiting_and_what_is_dropped_is_said() -> None:
     holds, sent = threading.Event(), []
 
