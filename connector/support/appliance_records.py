@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from connector.appliance.membership import kept_membership
+from connector import readable
+from connector.appliance.membership import MEMBERSHIP, kept_membership
 from connector.epoch import EpochMemory
 from connector.support.system import asked
 
@@ -19,7 +20,10 @@ _RECORD: Final = 4096  # bytes of a record of a deep check
 
 
 def membership(state: Path) -> dict[str, Any]:
-    """Where the appliance is enrolled, without its secret. Raises BadInput for a damaged file."""
+    """Where the appliance is enrolled, without its secret. Raises BadInput for a damaged file, OSError for what is none."""
+    for name in (MEMBERSHIP, "evidence-key.pub", "epoch"):
+        if (state / name).exists():
+            readable.require(state / name)
     kept = kept_membership(state)
     public, mark = state / "evidence-key.pub", EpochMemory(state / "epoch").mark
     return {
@@ -55,8 +59,11 @@ def doctor(configuration: Path) -> str:
 
 def _records(directory: Path) -> Iterator[dict[str, str]]:
     for file in sorted(directory.iterdir())[:_FILES]:
-        with file.open("rb") as record:
-            yield {"file": file.name, "record": record.read(_RECORD).decode("utf-8", "replace")}
+        try:
+            with open(readable.opened(file), "rb") as record:
+                yield {"file": file.name, "record": record.read(_RECORD).decode("utf-8", "replace")}
+        except OSError as failed:
+            yield {"file": file.name, "trouble": failed.strerror or str(failed)}
 
 
 def _file(place: Path, file: Path) -> dict[str, Any]:

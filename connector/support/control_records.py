@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector import readable
 from connector.control.state import location
 from connector.errors import BadInput, ConnectorError
 
@@ -95,7 +96,7 @@ class ControlRecords:
         self._state, self._database = state, database
 
     def rows(self, table: str) -> dict[str, Any]:
-        """The newest rows of a table, and how many it has. Raises ConnectorError, SQLAlchemyError."""
+        """The newest rows of a table, and how many it has. Raises ConnectorError, SQLAlchemyError, OSError."""
         wanted, order = TABLES[table]
         with self._connected() as connection:
             kept = self._select(connection, table, wanted.split(), order)
@@ -163,6 +164,7 @@ class ControlRecords:
         url = location.existing(self._state or Path(), self._database) if not self._database else ""
         file = location.sqlite_file(url or location.database_url(Path(), self._database))
         if file is not None:
+            readable.require(file)
             return sa.create_engine(
                 f"sqlite:///file:{file}?mode=ro&uri=true", connect_args={"timeout": _SECONDS}
             )

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+from connector import readable
 from connector.errors import ConnectorError
 from connector.instance.journal import JournalReader, read_header
 from connector.instance.records import Record, take_records
@@ -26,7 +27,7 @@ def _disk(home: Path) -> dict[str, Any]:
     try:
         told["files"] = {file.name: _sizes(file) for file in sorted(home.iterdir())[:20]}
         told["journal"] = _journal(home / "journal")
-        told["about"] = json.loads((home / "disk.json").read_bytes()[:_ABOUT])
+        told["about"] = json.loads(readable.content(home / "disk.json", _ABOUT))
     except (ConnectorError, OSError, ValueError) as failed:
         told["trouble"] = str(failed)
     return told
@@ -39,7 +40,7 @@ def _sizes(file: Path) -> dict[str, int]:
 
 def _journal(file: Path) -> dict[str, Any]:
     """The header, and how many records of each kind follow. Ranges are counted and not told."""
-    with file.open("rb") as journal:
+    with open(readable.opened(file), "rb") as journal:
         data = journal.read(_JOURNAL)
     head = read_header(data, str(file))
     if head is None:

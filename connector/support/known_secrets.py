@@ -18,7 +18,7 @@ import yaml
 
 from connector import environment, readable
 from connector.support.installation import Installation, field
-from connector.support.secret_removal import is_secret_field
+from connector.support.secret_removal import PIECE, is_secret_field
 
 _LARGEST: Final = 64 << 10  # bytes of a file with secrets
 _FILES: Final = 200  # in one directory
@@ -69,6 +69,10 @@ class SecretSearch:
                 yield from self._file(path if path.is_absolute() else configuration.parent / path, whole=True)
             elif is_secret_field(name):
                 yield value
+            elif name == "url":  # what follows the host of a webhook may be its secret
+                with suppress(ValueError):
+                    parts = urlsplit(value)
+                    yield from (part for part in (parts.query, *parts.path.split("/")) if len(part) >= PIECE)
 
     def _directory(self, place: Path | None, *, whole: bool = False) -> Iterator[str]:
         try:

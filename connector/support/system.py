@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import connector
-from connector import environment
+from connector import environment, readable
 
 _PATIENCE: Final = 20.0  # seconds for a program
 _LARGEST: Final = 8 << 20  # bytes of its output
@@ -84,7 +84,7 @@ def journal(name: str, lines: int) -> str:
 
 def tail(file: Path, lines: int, limit: int) -> str:
     """The newest lines of a log file. Raises OSError."""
-    with file.open("rb") as log:
+    with open(readable.opened(file), "rb") as log:
         size = log.seek(0, os.SEEK_END)
         log.seek(max(0, size - limit))
         content = log.read(limit)

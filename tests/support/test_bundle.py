@@ -184,6 +184,45 @@ def test_files_that_are_gone_or_damaged(run: Connector, planted: Planted) -> Non
     assert "journal" in json.loads(files["instance/disks.json"])[0]["trouble"]
 
 
+def test_what_follows_the_host_of_a_webhook_is_nowhere(run: Connector, planted: Planted) -> None:
+    hook, file = "team-seven-deadbeef", planted.etc / "control-plane.yaml"
+    (planted.etc / "hook.key").write_text("k" * 32)
+    (planted.etc / "hook.key").chmod(0o600)
+    recipients = [
+        {"name": "a", "kind": "webhook", "url": f"https://hooks.example.com/in/{hook}?k=few", "secret_file": "hook.key"},
+        {"name": "b", "kind": "mail", "host": "mail.example.com", "from": "a@example.com", "to": ["b@example.com"]},
+    ]  # fmt: skip
+    file.write_text(file.read_text() + f"notifications: {json.dumps({'recipients': recipients})}\n")
+    with planted.log.open("a") as log:
+        log.write(f"a proxy refused /in/{hook}\n")
+    files = bundle(run, planted)
+    assert [path for path, content in files.items() if hook.encode() in content] == []
+    told = files["control/configuration.yaml"].decode()
+    assert "k=few" not in told and "https://hooks.example.com:443/[removed]" in told
+    assert "host: mail.example.com" in told and "from: a@example.com" in told
+    file.write_text("notifications:\n  url: https://hooks.example.com/in/team-six\n  to: [\n")
+    (planted.home / "bundle.tar.gz").unlink()
+    assert b"team-six" not in bundle(run, planted)["control/configuration.yaml"]
+
+
+def test_a_pipe_among_the_files_ends_nothing(run: Connector, planted: Planted) -> None:
+    """Nobody writes into it, so reading it would never end."""
+    places = (
+        "appliance/membership.json",
+        "appliance.log",
+        "instance/disks/2000/journal",
+        "control/control.sqlite",
+    )
+    for name in places:
+        (planted.home / name).unlink()
+        os.mkfifo(planted.home / name)
+    files = bundle(run, planted)
+    gone = missing(files)
+    assert "regular file" in gone["logs/0.log"] and "regular file" in gone["appliance/membership.json"]
+    assert "control/jobs.json" in gone
+    assert "regular file" in json.loads(files["instance/disks.json"])[0]["trouble"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed below
