@@ -374,6 +374,91 @@ def test_the_end_is_told_only_to_those_who_heard_of_the_beginning(house: House) 
     assert states == {"given-up": 1, "dropped": 1}
 
 
+def _many(
+    house: House, count: int, phase: str, number: int, state: str = "pending", event: str = "cutover-due"
+) -> None:
+    """Deliveries to `ops` about so many jobs."""
+    fresh_ones = {"event": event, "created": house.clock.now}
+    kept = {"phase": phase, "began": 1.0, "document": "{}"}
+    waits = {
+        "number": number,
+        "attempts": 0,
+        "not_before": house.clock.now,
+        "claimed_until": 0.0,
+        "trouble": "",
+    }
+    ids = [{"id": f"n-{event}-{at}-{number}", "subject": f"j-{at}"} for at in range(count)]
+    with house.store._database.write(counted=False) as connection:
+        connection.execute(tables.notifications.insert(), [one | fresh_ones | kept for one in ids])
+        rows = [{"notification_id": one["id"], "subject": one["subject"], "recipient": "ops"} for one in ids]
+        connection.execute(
+            tables.deliveries.insert(), [one | fresh_ones | waits | {"state": state} for one in rows]
+        )
+
+
+def test_ends_that_are_not_told_delay_nothing(house: House) -> None:
+    _many(house, 30, "raised", 1, state="given-up")
+    _many(house, 30, "over", 2)
+    house.clock.advance(1)
+    _many(house, 1, "raised", 1, event="job-failed")
+    ops = Taken()
+    assert Sender(house.store, ops).step() == 0.0 and ops.told == ["job-failed raised"]
+
+
+def test_the_most_urgent_is_sent_first(house: House) -> None:
+    _many(house, 5, "raised", 1, event="job-finished")
+    house.clock.advance(60)
+    _many(house, 1, "raised", 1, event="source-down")
+    ops = Taken()
+    assert Sender(house.store, ops).step() == 0.0 and ops.told == ["source-down raised"]
+
+
+def _work(house: House, do: Callable[[], object]) -> tuple[int, int]:
+    """Statements, and thousands of steps of SQLite's machine, that it takes."""
+    steps, statements = [], []
+    engine = house.store._database._engine
+
+    def watch(raw: Any, *_: object) -> None:
+        raw.set_progress_handler(lambda: steps.append(1), 1000)
+
+    def ask(*_: object) -> None:
+        statements.append(1)
+
+    sa.event.listen(engine, "checkout", watch)
+    sa.event.listen(engine, "before_cursor_execute", ask)
+    do()
+    sa.event.remove(engine, "checkout", watch)
+    sa.event.remove(engine, "before_cursor_execute", ask)
+    return len(statements), len(steps)
+
+
+def test_a_long_outage_of_many_jobs_does_not_make_each_look_at_the_outbox_long(house: House) -> None:
+    """A reminder waits for what was told before it. To find that must not take a search through everything."""
+    if not house.store._database.url.startswith("sqlite"):
+        pytest.skip("it counts the steps of SQLite")
+    _many(house, 1000, "raised", 1)
+    _many(house, 1000, "reminder", 2)
+    assert _work(house, lambda: house.store.notifications.claim("ops", LEASE))[1] < 500
+
+
+def test_many_jobs_that_are_due_at_once_take_few_statements(house: House) -> None:
+    """Whoever else writes waits as long as this transaction takes."""
+    look(house)
+    house.service.start(house.job())
+    with house.store._database.write() as connection:
+        job = dict(connection.execute(sa.select(tables.jobs)).one()._mapping)
+        source = dict(connection.execute(sa.select(tables.sources)).one()._mapping)
+        end = {"status": "Waiting", "run_once": False, "valid_until": house.clock.now + HOUR}
+        names = [f"many-{at}" for at in range(100)]
+        rows = [source | {"id": one, "moref": one, "name": one, "instance_uuid": one} for one in names]
+        connection.execute(tables.sources.insert(), rows)
+        rows = [job | end | {"id": one, "source_id": one, "name": one, "client_token": None} for one in names]
+        connection.execute(tables.jobs.insert(), rows)
+    told: list[int] = []
+    assert _work(house, lambda: told.append(look(house)))[0] < 40 and told == [100]
+    assert _work(house, lambda: told.append(look(house, seconds=60)))[0] < 120 and told == [100, 0]
+
+
 def test_an_attempt_of_a_process_that_died_is_made_again(house: House) -> None:
     finished(house)
     first = house.store.notifications.claim("ops", LEASE)

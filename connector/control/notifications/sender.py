@@ -43,7 +43,7 @@ def courier(section: AnyRecipient) -> Courier:
 
 
 class Sender:
-    """A thread that delivers to one recipient what is due, the oldest first."""
+    """A thread that delivers to one recipient what is due, the most urgent first."""
 
     def __init__(self, store: Store, to: Courier, lease: float = LEASE, poll: float = POLL) -> None:
         self._store, self._courier, self._lease, self._poll = store, to, lease, poll

@@ -96,23 +96,26 @@ def appliances(connection: sa.Connection, now: float) -> list[SilentAppliance]:
 
 
 def readings(connection: sa.Connection) -> list[Readings]:
-    """The newest readings of incremental jobs that are synced and not being cut over."""
-    newest_first = (
-        sa.func.row_number().over(partition_by=_PASSES.job_id, order_by=_PASSES.taken.desc()).label("place")
-    )
-    done = (_PASSES.outcome == Outcome.DONE, _PASSES.task == Task.READ, _PASSES.taken.is_not(None))
+    """The newest readings of incremental jobs that are synced and not being cut over; of none that has fewer than count."""
     synced = (
         _JOBS.status.in_((JobStatus.WAITING, JobStatus.RUNNING)),
         _JOBS.run_once.is_(False),
         _JOBS.cutover.is_(False),
     )
-    of_synced = tables.passes.join(tables.jobs, _JOBS.id == _PASSES.job_id)
-    ranked = sa.select(_PASSES.id, newest_first).select_from(of_synced).where(*done, *synced).subquery()
-    rows = ranked.join(tables.passes, _PASSES.id == ranked.c.id).join(
-        _WITH_SOURCE, _JOBS.id == _PASSES.job_id
+    earlier = tables.passes.alias()
+    oldest = (  # of those that count; passes are never removed, so an index leads to the newest ones
+        sa.select(earlier.c.taken)
+        .where(earlier.c.job_id == _JOBS.id, *_is_reading(earlier.c))
+        .order_by(earlier.c.taken.desc())
+        .offset(SLOW_DELTAS)
+        .limit(1)
+        .correlate(tables.jobs)
+        .scalar_subquery()
     )
+    rows = _WITH_SOURCE.join(tables.passes, _PASSES.job_id == _JOBS.id)
     query = sa.select(*_NAMED, _PASSES.taken, _PASSES.result).select_from(rows)
-    query = query.where(ranked.c.place <= SLOW_DELTAS + 1).order_by(_JOBS.id, _PASSES.taken)
+    query = query.where(*synced, *_is_reading(_PASSES), _PASSES.taken >= oldest)
+    query = query.order_by(_JOBS.id, _PASSES.taken)
     found: dict[EventSubject, list[ReadingTime]] = {}
     for row in connection.execute(query):
         found.setdefault(_job(row), []).append(_reading(row.taken, row.result))
@@ -140,6 +143,10 @@ def moments(connection: sa.Connection, now: float) -> list[JobMoment]:
         for row in rows
         if row.at > now - OLD_NEWS
     ]
+
+
+def _is_reading(c: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    return (c.outcome == Outcome.DONE, c.task == Task.READ, c.taken.is_not(None))
 
 
 def _at_risk(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[JobAtRisk]:

@@ -96,8 +96,7 @@ class NotificationStore:
                 known = [episode for episode in known if episode.condition.event == "state-held"]
             decision = decide(now, true_now, known)
             _remember(connection, decision)
-            for due in decision.due:
-                _put(connection, due, recipients_of(due, filters), write(due))
+            _put(connection, [(due, list(recipients_of(due, filters)), write(due)) for due in decision.due])
             return len(decision.due)
 
     def claim(self, recipient: str, lease: float) -> Delivery | None:
@@ -107,11 +106,20 @@ class NotificationStore:
         """
         now = self._database.now()
         due = _due(recipient, now, lease)
-        with self._database.read() as connection:  # a look for nothing takes no lock
-            if connection.execute(due).first() is None:
+        while True:  # each turn ends with this delivery, or with one less that is due
+            with self._database.read() as connection:  # a long search takes no lock
+                found = connection.execute(due).first()
+            if found is None:
                 return None
+            if delivery := self._claimed(found.notification_id, recipient, due, now, lease):
+                return delivery
+
+    def _claimed(
+        self, notification_id: str, recipient: str, due: sa.Select[Any], now: float, lease: float
+    ) -> Delivery | None:
+        """The delivery, claimed. None: another process was faster, or the recipient never heard of what is over."""
         with self._database.write(counted=False) as connection:
-            row = connection.execute(due).first()
+            row = connection.execute(due.where(_DELIVERIES.c.notification_id == notification_id)).first()
             if row is None:
                 return None
             if row.phase == MessagePhase.OVER and not _was_told(connection, row):
@@ -120,7 +128,7 @@ class NotificationStore:
             mine = (*_is(row.notification_id, recipient), _DELIVERIES.c.attempts == row.attempts)
             values = {"claimed_until": now + lease, "attempts": row.attempts + 1}
             if connection.execute(_DELIVERIES.update().where(*mine).values(**values)).rowcount != 1:
-                return None  # another process was faster
+                return None
             return _delivery(row, attempts=row.attempts + 1)
 
     def sent(self, delivery: Delivery) -> None:
@@ -208,45 +216,45 @@ def _facts(
 
 
 def _due(recipient: str, now: float, lease: float) -> sa.Select[Any]:
-    """Deliveries that may be tried now, the oldest first. A time far ahead was written before the clock was set back."""
-    c, earlier, told = _DELIVERIES.c, _DELIVERIES.alias(), _NOTIFICATIONS.alias()
+    """Deliveries that may be tried now: the most urgent first, then the oldest.
+
+    A time far ahead was written before the clock was set back.
+    """
+    c, earlier = _DELIVERIES.c, _DELIVERIES.alias()
     waits = (
         sa.select(earlier.c.number)
-        .select_from(earlier.join(told, told.c.id == earlier.c.notification_id))
         .where(
-            told.c.event == _NOTIFICATIONS.c.event,
-            told.c.subject == _NOTIFICATIONS.c.subject,
+            earlier.c.event == c.event,
+            earlier.c.subject == c.subject,
             earlier.c.recipient == c.recipient,
             earlier.c.number < c.number,
             earlier.c.state == DeliveryState.PENDING,
         )
-        .correlate(_NOTIFICATIONS, _DELIVERIES)
+        .correlate(_DELIVERIES)
     )
     free = sa.or_(c.claimed_until <= now, c.claimed_until > now + lease + SET_BACK)
     rested = sa.or_(c.not_before <= now, c.not_before > now + LONGEST_PAUSE + SET_BACK)
     pending = (c.recipient == recipient, c.state == DeliveryState.PENDING)
-    return _all().where(*pending, free, rested, ~waits.exists()).order_by(c.not_before, c.created).limit(1)
+    urgency = sa.case({event.id: event.severity.rank for event in BY_ID.values()}, value=c.event, else_=0)
+    found = _all().where(*pending, free, rested, ~waits.exists())
+    return found.order_by(urgency.desc(), c.not_before, c.created).limit(1)
 
 
 def _all() -> sa.Select[Any]:
     n = _NOTIFICATIONS.c
-    columns = (n.event, n.subject, n.phase, n.began, n.document)
+    columns = (n.phase, n.began, n.document)
     joined = _DELIVERIES.join(_NOTIFICATIONS, n.id == _DELIVERIES.c.notification_id)
     return sa.select(_DELIVERIES, *columns).select_from(joined)
 
 
 def _was_told(connection: sa.Connection, row: Any) -> bool:
     """Whether the recipient has heard of the episode that is over."""
-    n = _NOTIFICATIONS.c
-    episode = (
-        n.event == row.event,
-        n.subject == row.subject,
-        n.began == row.began,
-        n.id != row.notification_id,
-    )
-    heard = (_DELIVERIES.c.recipient == row.recipient, _DELIVERIES.c.state == DeliveryState.SENT)
-    joined = _DELIVERIES.join(_NOTIFICATIONS, n.id == _DELIVERIES.c.notification_id)
-    return connection.execute(sa.select(n.id).select_from(joined).where(*episode, *heard)).first() is not None
+    c, n = _DELIVERIES.c, _NOTIFICATIONS.c
+    same = (c.event == row.event, c.subject == row.subject, c.recipient == row.recipient)
+    episode = (n.began == row.began, n.id != row.notification_id)
+    joined = _DELIVERIES.join(_NOTIFICATIONS, n.id == c.notification_id)
+    query = sa.select(n.id).select_from(joined).where(*same, *episode, c.state == DeliveryState.SENT)
+    return connection.execute(query).first() is not None
 
 
 def _is(notification_id: str, recipient: str) -> tuple[sa.ColumnElement[bool], ...]:
@@ -261,22 +269,22 @@ def _end(connection: sa.Connection, row: Any, state: DeliveryState, now: float, 
     connection.execute(_DELIVERIES.update().where(*mine).values(**values))
 
 
-def _put(connection: sa.Connection, due: DueNotification, recipients: Iterable[str], document: str) -> None:
-    names = list(dict.fromkeys(recipients))
-    if not names:
-        return
-    event, subject = due.episode.key
-    row: dict[str, Any] = {"id": due.id, "event": event, "subject": subject, "phase": due.phase}
-    row |= {"began": due.episode.began, "created": due.at, "document": document}
-    connection.execute(_NOTIFICATIONS.insert().values(**row))
-    fresh: dict[str, Any] = {
-        "state": DeliveryState.PENDING,
-        "created": due.at,
-        "attempts": 0,
-        "not_before": due.at,
-    }
-    fresh |= {"notification_id": due.id, "number": due.episode.count, "claimed_until": 0.0, "trouble": ""}
-    connection.execute(_DELIVERIES.insert(), [fresh | {"recipient": name} for name in names])
+def _put(connection: sa.Connection, told: Iterable[tuple[DueNotification, Sequence[str], str]]) -> None:
+    """Put these into the outbox. Thousands may be due at once, and writers wait meanwhile: two statements for all."""
+    notifications: list[dict[str, Any]] = []
+    deliveries: list[dict[str, Any]] = []
+    for due, recipients, document in told:
+        event, subject = due.episode.key
+        about = {"event": event, "subject": subject, "created": due.at}
+        times = {"began": due.episode.began, "phase": due.phase}
+        fresh = {"state": DeliveryState.PENDING, "attempts": 0, "not_before": due.at, "claimed_until": 0.0}
+        fresh |= {"notification_id": due.id, "number": due.episode.count, "trouble": ""}
+        if recipients:
+            notifications.append({"id": due.id, "document": document} | about | times)
+        deliveries += [about | fresh | {"recipient": name} for name in dict.fromkeys(recipients)]
+    if notifications:
+        connection.execute(_NOTIFICATIONS.insert(), notifications)
+        connection.execute(_DELIVERIES.insert(), deliveries)
 
 
 def _known(connection: sa.Connection, true_now: Sequence[WatchedCondition]) -> list[Episode]:
@@ -291,9 +299,11 @@ def _known(connection: sa.Connection, true_now: Sequence[WatchedCondition]) -> l
 
 def _remember(connection: sa.Connection, decision: NotificationDecision) -> None:
     changed = [episode.key for episode in decision.episodes]
-    for event, subject in (*changed, *decision.forgotten):
-        mine = (_EPISODES.c.event == event, _EPISODES.c.subject == subject)
-        connection.execute(_EPISODES.delete().where(*mine))
+    gone = [{"gone": event, "whose": subject} for event, subject in (*changed, *decision.forgotten)]
+    c = _EPISODES.c
+    mine = (c.event == sa.bindparam("gone"), c.subject == sa.bindparam("whose"))
+    if gone:
+        connection.execute(_EPISODES.delete().where(*mine), gone)
     if decision.episodes:
         connection.execute(_EPISODES.insert(), [_row(episode) for episode in decision.episodes])
 

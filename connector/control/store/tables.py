@@ -255,6 +255,7 @@ passes: Final = Table(
     ),  # keys of the disks that it is about, set when it was taken
     Column("free", Float, nullable=True),  # share of the fullest datastore under the open snapshot, 0 to 1
     UniqueConstraint("run_id", "slot", "attempt"),
+    Index("ix_passes_job_taken", "job_id", "taken"),
 )
 
 objects: Final = Table(
@@ -465,6 +466,8 @@ deliveries: Final = Table(
     metadata,
     Column("notification_id", _ID, ForeignKey("notifications.id"), primary_key=True),
     Column("recipient", _ID, primary_key=True),  # its name in the settings
+    Column("event", String(40), nullable=False),  # of the notification, as the subject
+    Column("subject", _ID, nullable=False),
     Column("number", Integer, nullable=False),  # of the notification in its episode: 1 is the first
     Column("state", String(20), nullable=False),
     Column("created", Float, nullable=False),
@@ -474,6 +477,7 @@ deliveries: Final = Table(
     Column("trouble", Text, nullable=False),  # why the last attempt failed
     Column("ended", Float, nullable=True, index=True),
     Index("ix_deliveries_state", "state", "recipient", "number"),
+    Index("ix_deliveries_subject", "subject", "event", "recipient", "number"),
 )
 
 log_position: Final = Table(

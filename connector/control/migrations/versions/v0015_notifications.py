@@ -40,6 +40,8 @@ def upgrade() -> None:
         "deliveries",
         sa.Column("notification_id", sa.String(length=80), nullable=False),
         sa.Column("recipient", sa.String(length=80), nullable=False),
+        sa.Column("event", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=80), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
@@ -54,6 +56,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("notification_id", "recipient", name="pk_deliveries"),
     )
     op.create_index("ix_deliveries_state", "deliveries", ["state", "recipient", "number"])
+    op.create_index("ix_deliveries_subject", "deliveries", ["subject", "event", "recipient", "number"])
     op.create_index("ix_deliveries_ended", "deliveries", ["ended"])
     op.create_table(
         "log_position",
@@ -63,3 +66,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_log_position"),
     )
     op.add_column("passes", sa.Column("free", sa.Float(), nullable=True))
+    op.create_index("ix_passes_job_taken", "passes", ["job_id", "taken"])
