@@ -459,6 +459,18 @@ def test_many_jobs_that_are_due_at_once_take_few_statements(house: House) -> Non
     assert _work(house, lambda: told.append(look(house, seconds=60)))[0] < 120 and told == [100, 0]
 
 
+def test_an_attempt_that_ends_late_does_not_end_the_claim_of_another_process(house: House) -> None:
+    _many(house, 1, "raised", 1)
+    outbox = house.store.notifications
+    late = outbox.claim("ops", LEASE)
+    house.clock.advance(LEASE + 1)
+    assert late is not None and outbox.claim("ops", LEASE) is not None
+    outbox.failed(late, "no answer", 0.0)
+    outbox.give_up(late, "no answer")
+    assert outbox.claim("ops", LEASE) is None
+    assert [one.state for one in outbox.recent(9)] == [DeliveryState.PENDING]
+
+
 def test_an_attempt_of_a_process_that_died_is_made_again(house: House) -> None:
     finished(house)
     first = house.store.notifications.claim("ops", LEASE)

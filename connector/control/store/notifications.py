@@ -137,16 +137,17 @@ class NotificationStore:
             _end(connection, delivery, DeliveryState.SENT, self._database.now())
 
     def failed(self, delivery: Delivery, trouble: str, pause: float) -> None:
-        """Record a failed attempt; the next one is made after `pause` seconds."""
+        """Record a failed attempt; the next one is made after `pause` seconds. One that ended after its claim changes nothing."""
         values = {"trouble": trouble, "not_before": self._database.now() + pause, "claimed_until": 0.0}
         with self._database.write(counted=False) as connection:
-            mine = _is(delivery.notification_id, delivery.recipient)
-            connection.execute(_DELIVERIES.update().where(*mine).values(**values))
+            connection.execute(_DELIVERIES.update().where(*_attempt(delivery)).values(**values))
 
     def give_up(self, delivery: Delivery, trouble: str) -> None:
-        """Record that no further attempt is made."""
+        """Record that no further attempt is made, unless another one is under way."""
+        values = {"state": DeliveryState.GIVEN_UP, "ended": self._database.now(), "trouble": trouble}
         with self._database.write(counted=False) as connection:
-            _end(connection, delivery, DeliveryState.GIVEN_UP, self._database.now(), trouble)
+            mine = _attempt(delivery)
+            connection.execute(_DELIVERIES.update().where(*mine).values(claimed_until=0.0, **values))
 
     def abandon(self, recipients: Iterable[str], patience: float) -> int:
         """Give up what has waited for recipients other than these for `patience` seconds: nobody delivers to them."""
@@ -263,8 +264,14 @@ def _is(notification_id: str, recipient: str) -> tuple[sa.ColumnElement[bool], .
     return (c.notification_id == notification_id, c.recipient == recipient, pending)
 
 
-def _end(connection: sa.Connection, row: Any, state: DeliveryState, now: float, trouble: str = "") -> None:
-    values = {"state": state, "ended": now, "claimed_until": 0.0, "trouble": trouble}
+def _attempt(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
+    """The delivery, as long as nobody has made a later attempt."""
+    mine = _is(delivery.notification_id, delivery.recipient)
+    return (*mine, _DELIVERIES.c.attempts == delivery.attempts)
+
+
+def _end(connection: sa.Connection, row: Any, state: DeliveryState, now: float) -> None:
+    values = {"state": state, "ended": now, "claimed_until": 0.0, "trouble": ""}
     mine = _is(row.notification_id, row.recipient)
     connection.execute(_DELIVERIES.update().where(*mine).values(**values))
 
