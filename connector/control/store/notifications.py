@@ -111,15 +111,14 @@ class NotificationStore:
                 found = connection.execute(due).first()
             if found is None:
                 return None
-            if delivery := self._claimed(found.notification_id, recipient, due, now, lease):
+            if delivery := self._claimed(found.notification_id, recipient, now, lease):
                 return delivery
 
-    def _claimed(
-        self, notification_id: str, recipient: str, due: sa.Select[Any], now: float, lease: float
-    ) -> Delivery | None:
+    def _claimed(self, notification_id: str, recipient: str, now: float, lease: float) -> Delivery | None:
         """The delivery, claimed. None: another process was faster, or the recipient never heard of what is over."""
         with self._database.write(counted=False) as connection:
-            row = connection.execute(due.where(_DELIVERIES.c.notification_id == notification_id)).first()
+            free = (*_is(notification_id, recipient), *_may_be_tried(_DELIVERIES.c, now, lease))
+            row = connection.execute(_all().where(*free)).first()
             if row is None:
                 return None
             if row.phase == MessagePhase.OVER and not _was_told(connection, row):
@@ -217,28 +216,24 @@ def _facts(
 
 
 def _due(recipient: str, now: float, lease: float) -> sa.Select[Any]:
-    """Deliveries that may be tried now: the most urgent first, then the oldest.
+    """Ids of what may be tried now: the most urgent first, then the oldest. Nothing is before what was told earlier.
 
-    A time far ahead was written before the clock was set back.
+    One pass over all that waits: a search for each would be chosen without knowing that thousands wait.
     """
-    c, earlier = _DELIVERIES.c, _DELIVERIES.alias()
-    waits = (
-        sa.select(earlier.c.number)
-        .where(
-            earlier.c.event == c.event,
-            earlier.c.subject == c.subject,
-            earlier.c.recipient == c.recipient,
-            earlier.c.number < c.number,
-            earlier.c.state == DeliveryState.PENDING,
-        )
-        .correlate(_DELIVERIES)
-    )
+    c = _DELIVERIES.c
+    place = sa.func.row_number().over(partition_by=(c.event, c.subject), order_by=c.number).label("place")
+    waiting = sa.select(_DELIVERIES, place).where(c.recipient == recipient, c.state == DeliveryState.PENDING)
+    w = waiting.subquery().c
+    urgency = sa.case({event.id: event.severity.rank for event in BY_ID.values()}, value=w.event, else_=0)
+    found = sa.select(w.notification_id).where(w.place == 1, *_may_be_tried(w, now, lease))
+    return found.order_by(urgency.desc(), w.not_before, w.created).limit(1)
+
+
+def _may_be_tried(c: Any, now: float, lease: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """A time far ahead was written before the clock was set back."""
     free = sa.or_(c.claimed_until <= now, c.claimed_until > now + lease + SET_BACK)
     rested = sa.or_(c.not_before <= now, c.not_before > now + LONGEST_PAUSE + SET_BACK)
-    pending = (c.recipient == recipient, c.state == DeliveryState.PENDING)
-    urgency = sa.case({event.id: event.severity.rank for event in BY_ID.values()}, value=c.event, else_=0)
-    found = _all().where(*pending, free, rested, ~waits.exists())
-    return found.order_by(urgency.desc(), c.not_before, c.created).limit(1)
+    return free, rested
 
 
 def _all() -> sa.Select[Any]:
