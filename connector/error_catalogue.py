@@ -50,6 +50,11 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
         "get the manifest again from the control plane; check whose key was given",
         "the signature, the digests of its sections, its form",
     ),
+    "AuditLogDamaged": CatalogueEntry(
+        "somebody changed the database or an export by hand; an older copy of the database was put back; a file was cut",
+        "compare with an earlier export (`--against`): what is in it is as it was; find out who can write there",
+        "the digests of the lines, and those of an earlier export",
+    ),
     "AuthenticationFailed": CatalogueEntry(
         "a wrong or expired password; a revoked token or access key; clocks apart",
         "renew the secret; nothing is tried again by itself, because accounts lock",

@@ -5,7 +5,8 @@
     ├── NotFound              3   no object answers to that name
     ├── Ambiguous             3   several objects answer to that name
     ├── TrustFailed           4   a certificate is neither pinned nor signed by the given authority
-    │   └── EvidenceDamaged       a manifest is not as it was signed
+    │   ├── EvidenceDamaged       a manifest is not as it was signed
+    │   └── AuditLogDamaged       the audit log is not as it was written
     ├── AuthenticationFailed  4   user, password, cookie or token refused
     ├── NotPermitted          4   a privilege is missing
     ├── Ineligible            5   this machine or disk cannot be migrated as it is
@@ -127,6 +128,12 @@ class TrustFailed(ConnectorError):
 
 class EvidenceDamaged(TrustFailed):
     """A manifest is not as it was signed; the message says where."""
+
+    http_status = 422
+
+
+class AuditLogDamaged(TrustFailed):
+    """The audit log is not as it was written; the message says at which line."""
 
     http_status = 422
 

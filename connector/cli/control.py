@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shlex
@@ -16,7 +15,8 @@ import click
 
 from connector import amounts
 from connector.cli import tables
-from connector.cli.control_state import STATE, database_options, opened_store
+from connector.cli.control_audit import audit
+from connector.cli.control_state import announced, database_option, opened_store, state_option
 from connector.cli.notify import notify
 from connector.cli.options import JSON
 from connector.cli.secret import new_secret_file
@@ -25,7 +25,6 @@ from connector.errors import BadInput
 if TYPE_CHECKING:  # the store imports a database library, which no other command needs
     from connector.control.domain.access import AccessKey
     from connector.control.state.backup_schedule import KeptBackup
-    from connector.control.store import Store
 
 PORT = 8443  # the port of `connector control run` if none is given
 ROLES = ("read-only", "operator", "admin")
@@ -34,6 +33,9 @@ ROLES = ("read-only", "operator", "admin")
 @click.group()
 def control() -> None:
     """The control plane: run it, and manage its state and access keys."""
+
+
+control.add_command(audit)
 
 
 @control.command(
@@ -55,7 +57,7 @@ def run(arguments: tuple[str, ...]) -> None:
 
 
 @control.command()
-@STATE
+@state_option()
 @click.option(
     "--endpoint",
     "url",
@@ -84,8 +86,8 @@ def environment(state: Path, url: str) -> None:
 
 
 @control.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @JSON
 def status(state: Path, database: str, as_json: bool) -> None:
     """Show the epoch and the number of writes, and whether a restore waits for confirmation.
@@ -117,8 +119,8 @@ def status(state: Path, database: str, as_json: bool) -> None:
 
 
 @control.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option(
     "--keep-credentials", is_flag=True, help="Approve all credentials: nothing was revoked since the backup."
 )
@@ -134,9 +136,9 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
     from connector.control.http.views import epoch
     from connector.control.state.epoch import confirm as begin_epoch
 
-    with opened_store(state, database) as store:
+    about = {"keep_credentials": keep_credentials}
+    with opened_store(state, database) as store, announced(store, "ConfirmRestore", details=about):
         position = begin_epoch(store, keep_credentials=keep_credentials)
-        _audit(store, "ConfirmRestore", position.epoch, {"keep_credentials": keep_credentials})
     if as_json:
         click.echo(json.dumps(epoch(position)))
         return
@@ -148,8 +150,8 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
 
 
 @control.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All access keys and activation codes.")
 @JSON
@@ -161,18 +163,16 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
     """
     if bool(ids) == everything:
         raise BadInput("name access keys or activation codes, or --all", on="ID")
-    with opened_store(state, database) as store:
+    with opened_store(state, database) as store, announced(store, "Approve"):
         approved = store.epochs.approve(None if everything else ids)
-        for key_id in approved:
-            _audit(store, "Approve", key_id, {})
     click.echo(
         json.dumps({"approved": approved}) if as_json else "\n".join(f"{i} is approved" for i in approved)
     )
 
 
 @control.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The file to write; it must not exist.")
 @click.option(
     "--into",
@@ -226,8 +226,8 @@ def _tell_kept(kept: KeptBackup, as_json: bool) -> None:
 
 
 @control.command("check-backup")
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option(
     "--from",
     "source",
@@ -257,8 +257,8 @@ def check_backup(state: Path, database: str, source: Path, as_json: bool) -> Non
 
 
 @control.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option(
     "--from",
     "source",
@@ -293,8 +293,8 @@ def key() -> None:
 
 
 @key.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option("--name", required=True, help="Name of the person or program that uses the key.")
 @click.option(
     "--role",
@@ -343,10 +343,10 @@ def create(
             store.workgroups.get(group)
         until = None if days is None else store.now() + days * 86400.0
         keys = AccessKeys(store.keys, Vault(state / "vault-key"))
-        access_key, secret = keys.create(name, Role(role), list(workgroups) or None, until)
+        about = {"name": name, "role": role, "workgroups": list(workgroups), "days": days}
+        with announced(store, "CreateAccessKey", details=about):
+            access_key, secret = keys.create(name, Role(role), list(workgroups) or None, until)
         keep(secret)
-        about: dict[str, object] = {"name": name, "role": role, "workgroups": list(workgroups), "days": days}
-        _audit(store, "CreateAccessKey", access_key.id, about)
     if as_json:
         click.echo(json.dumps(_shown(access_key) | ({} if secret_file else {"access_key_secret": secret})))
         return
@@ -360,8 +360,8 @@ def create(
 
 
 @key.command("list")
-@STATE
-@database_options
+@state_option()
+@database_option
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
     """List all keys without their secrets: first the owner's key, then the others, oldest first.
@@ -384,8 +384,8 @@ def list_(state: Path, database: str, as_json: bool) -> None:
 
 
 @key.command()
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.argument("key_id")
 @JSON
 def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
@@ -402,9 +402,8 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
             on=key_id,
             remedy=f"remove {owners_key.file} and start the control plane again: it makes another",
         )
-    with opened_store(state, database) as store:
+    with opened_store(state, database) as store, announced(store, "DisableAccessKey", key_id):
         store.keys.disable(key_id)
-        _audit(store, "DisableAccessKey", key_id, {})
     click.echo(
         json.dumps({"access_key_id": key_id, "disabled": True}) if as_json else f"{key_id} is disabled"
     )
@@ -437,10 +436,6 @@ def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
 
         lines.append(f"export CONNECTOR_CONTROL_THUMBPRINT={thumbprint(certificate.read_text())}")
     return "\n".join(["", "# connector source list works with", *lines])
-
-
-def _audit(store: Store, action: str, key_id: str, details: dict[str, object]) -> None:
-    store.audit.add(f"local user {getpass.getuser()}", "this machine", action, key_id, details)
 
 
 def _shown(row: AccessKey) -> dict[str, object]:

@@ -1,28 +1,35 @@
-"""Commands on the control plane's own machine open its database, the one that the control plane itself is started with."""
+"""How commands are told which control plane's state they work on, and how they open it."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from connector.errors import BadInput
 
 if TYPE_CHECKING:  # the store imports a database library, which no other command needs
+    from contextlib import AbstractContextManager
+
     from connector.control.store import Store
+    from connector.control.store.audit_chain import Announcement
 
 _NAMED = ("state", "database")  # what these commands take from the control plane's configuration
 
-STATE = click.option(
-    "--state",
-    required=True,
-    envvar="CONNECTOR_CONTROL_STATE",
-    type=click.Path(path_type=Path),
-    help="The control plane's state directory.",
-)
+
+def state_option(*, required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option that names the state directory."""
+    return click.option(
+        "--state",
+        required=required,
+        envvar="CONNECTOR_CONTROL_STATE",
+        type=click.Path(path_type=Path),
+        help="The control plane's state directory.",
+    )
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -35,7 +42,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     context.default_map = {**(context.default_map or {}), **named}
 
 
-def database_options(command: Callable[..., None]) -> Callable[..., None]:
+def database_option(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say which database: the one that the control plane itself is started with."""
     config = click.option(
         "--config",
@@ -70,3 +77,12 @@ def opened_store(state: Path, database: str) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def announced(
+    store: Store, action: str, subject: str = "", details: dict[str, Any] | None = None
+) -> AbstractContextManager[Announcement]:
+    """The line of the audit log for what the user of this machine changes in the block."""
+    return store.audit.announced(
+        f"local user {getpass.getuser()}", "this machine", action, subject, details, idle=False
+    )

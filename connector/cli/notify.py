@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connector.cli.control_state import STATE, database_options, opened_store
+from connector.cli.control_state import database_option, opened_store, state_option
 from connector.cli.options import JSON
 from connector.errors import BadInput, ControlFailed
 
@@ -70,8 +70,8 @@ def test(file: Path, names: tuple[str, ...], as_json: bool) -> None:
 
 
 @notify.command("list")
-@STATE
-@database_options
+@state_option()
+@database_option
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many, at most."
 )

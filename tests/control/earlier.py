@@ -23,7 +23,7 @@ from tests.control.conftest import VCENTER, machine
 Row = dict[str, Any]
 
 BORN: Final = 1_790_000_000.0 - 45 * 86400  # long before the upgrade: older than a job may become by default
-REVISIONS: Final = tuple(f"{n:04}" for n in range(1, 14))
+REVISIONS: Final = tuple(f"{n:04}" for n in range(1, 15))
 AUTHORITY: Final = "sealed"
 
 #: Name of the job to its state.

@@ -99,23 +99,24 @@ class AgentApi:
         enrolment: Enrol = call.message
         built_in = hmac.compare_digest(enrolment.activation_code.encode(), self._code.encode())
         token = None if built_in else self._store.tokens.redeem(enrolment.activation_code)
-        appliance, secret = self._store.appliances.enrol(
-            enrolment.name, enrolment.vcenter, enrolment.version, token, enrolment.evidence_key
-        )
         by = token.id if token is not None else "activation code"
-        about = {"name": enrolment.name, "vcenter": enrolment.vcenter, "state": str(appliance.state)}
-        self._store.audit.add(by, call.origin, "enrol", appliance.id, about)
+        about = {"name": enrolment.name, "vcenter": enrolment.vcenter}
+        with self._store.audit.announced(by, call.origin, "enrol", details=about):
+            appliance, secret = self._store.appliances.enrol(
+                enrolment.name, enrolment.vcenter, enrolment.version, token, enrolment.evidence_key
+            )
         return {"appliance_id": appliance.id, "secret": secret, "state": appliance.state}
 
     def _key(self, call: ApiRequest) -> Any:
         """Register the evidence key of an appliance that enrolled before keys were registered."""
-        self._store.appliances.register_key(call.who.id, call.message.evidence_key)
+        with self._store.audit.announced(call.who.id, call.origin, "register key", call.who.id, idle=False):
+            self._store.appliances.register_key(call.who.id, call.message.evidence_key)
         return {}
 
     def _rotate(self, call: ApiRequest) -> Any:
         """Give a new secret for a new key, if an administrator has asked for it."""
-        secret = self._store.appliances.rotate(call.who.id, call.message.evidence_key)
-        self._store.audit.add(call.who.id, call.origin, "rotate", call.who.id, {})
+        with self._store.audit.announced(call.who.id, call.origin, "rotate", call.who.id):
+            secret = self._store.appliances.rotate(call.who.id, call.message.evidence_key)
         return {"secret": secret}
 
     def _heartbeat(self, call: ApiRequest) -> Any:

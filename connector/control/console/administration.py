@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.control.console.lists import Paging, Search, SearchItem, wanted_page
 from connector.control.console.pages import Banner, Form, Page, PageRequest, Redirect, View, link
-from connector.control.domain.access import AuditEntry
+from connector.control.domain.audit_log import AuditEntry
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.store import Store
 
@@ -125,7 +125,8 @@ class AuditPages:
         number, size = wanted_page(request.query)
         page = self._store.audit.page(number, size, subject=search.given("subject"), who=search.given("who"))
         paging = Paging(number, size, page.total, ("audit",), request.query)
-        return Page("audit.html", {"search": search, "lines": self._lines(page.rows), "paging": paging})
+        shown = {"search": search, "lines": self._lines(page.rows), "paging": paging}
+        return Page("audit.html", shown | {"head": self._store.audit.head()})
 
     def _lines(self, entries: Sequence[AuditEntry]) -> Sequence[AuditLine]:
         """The lines with names beside ids, by a fixed number of queries for any number of lines."""

@@ -179,9 +179,8 @@ class SessionAuthenticator:
         self._attempts.succeeded(origin)
         if (why := _not_for_people(key)) is not None:
             raise self._refused(key_id, why, origin)
-        token = self._store.sessions.open(key.id, origin)
-        self._store.audit.add(key.id, origin, "ConsoleLogIn", key.id)
-        return token
+        with self._store.audit.announced(key.id, origin, "ConsoleLogIn", key.id):
+            return self._store.sessions.open(key.id, origin)
 
     def _too_soon(self, key_id: str, wait: float, origin: str) -> TooSoon:
         """Only the first attempt of each wait is logged: whoever does not wait could fill the database."""
@@ -213,9 +212,12 @@ class SessionAuthenticator:
 
     def leave(self, token: str, origin: str) -> None:
         """End the session. Harmless if it has ended."""
-        if (user := self.session_user(token)) is not None:
-            self._store.audit.add(user.key.id, origin, "ConsoleLogOut", user.key.id)
-        self._store.sessions.close(token)
+        user = self.session_user(token)
+        if user is None:
+            self._store.sessions.close(token)
+            return
+        with self._store.audit.announced(user.key.id, origin, "ConsoleLogOut", user.key.id):
+            self._store.sessions.close(token)
 
     def forget(self, token: str) -> None:
         """End the former session of this browser, which logs in again."""

@@ -1,4 +1,4 @@
-"""Who may do what: activation codes, access keys, sessions of the console, and the record of what was done.
+"""Who may do what: activation codes, access keys and sessions of the console.
 
 The only secrets in these values are sealed.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from connector.control.domain.entities import Json
 
 
 class TokenStatus(StrEnum):
@@ -76,14 +74,3 @@ class ConsoleSession:
     origin: str
     created: float
     seen: float
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    id: int
-    at: float
-    who: str
-    origin: str
-    action: str
-    subject: str
-    details: Json

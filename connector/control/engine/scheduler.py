@@ -79,11 +79,10 @@ class Scheduler:
 
     def _apply(self, job_id: str, event: JobEvent) -> None:
         try:
-            self._store.jobs.apply(job_id, event)
+            with self._store.audit.announced("system", "", str(event), job_id):
+                self._store.jobs.apply(job_id, event)
         except Conflict as refused:
             _LOG.info("%s", refused)
-            return
-        self._store.audit.add("system", "", str(event), job_id)
 
     def _tidy(self, job_id: str) -> None:
         """Stop or release what a job that rests has in the cloud, at most once in a while: each attempt calls the cloud."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from connector.control.service.jobs import JobService
 from connector.control.smc.applications import ApplicationOperations
 from connector.control.smc.authenticator import Authenticator
@@ -42,11 +39,7 @@ def operations(service: JobService) -> tuple[Operation, ...]:
 
 def dispatcher(service: JobService) -> OperationDispatcher:
     """The dispatcher of all operations over this service. Every change is in its audit log."""
-
-    def audit(who: str, origin: str, action: str, subject: str, values: Mapping[str, Any]) -> None:
-        service.store.audit.add(who, origin, action, subject[:400], dict(values))
-
-    return OperationDispatcher(operations(service), audit, service.store.scope)
+    return OperationDispatcher(operations(service), service.store.audit, service.store.scope)
 
 
 def endpoint(dispatcher: OperationDispatcher, keys: AccessKeys) -> ApiEndpoint:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from connector.control.domain.access import AccessKey
 from connector.control.smc.catalogue import Denied
@@ -11,17 +10,15 @@ from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values, parse
 from connector.control.smc.scope import narrowed
 from connector.control.state.access_keys import includes
+from connector.control.store.audit import Audit
 from connector.control.store.search import Scope
-
-#: Writes a line of the audit log: key, address, operation, subject, parameters.
-Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
 
 
 class OperationDispatcher:
     """Finds and carries out operations. Every method raises `Denied`. Thread-safe."""
 
     def __init__(self, operations: Iterable[Operation], audit: Audit, scope: Scope) -> None:
-        """`scope` finds what belongs to the workgroups of a limited key."""
+        """Every change has its line in `audit`. `scope` finds what belongs to the workgroups of a limited key."""
         self._operations = {operation.name: operation for operation in operations}
         self._audit = audit
         self._scope = scope
@@ -42,12 +39,19 @@ class OperationDispatcher:
         return self.carry_out(caller, operation, parse(operation.parameters, parameters))
 
     def carry_out(self, caller: Caller, operation: Operation, values: Values) -> Answer:
-        """Do the work of a permitted and parsed call. A change is audited after it is done."""
+        """Do the work of a permitted and parsed call. The line of the audit log is committed with the first change.
+
+        The work names what it creates inside its transaction (`PendingLines.about`). A call that is done and has
+        changed nothing, because it was repeated, has a line too.
+        """
         values = narrowed(self._scope, caller.key, operation.name, values)
-        answer = operation.work(caller, values)
-        if operation.changes:
-            subject = _subject(operation, values, answer)
-            self._audit(caller.key.id, caller.origin, operation.name, subject, values)
+        if not operation.changes:
+            return operation.work(caller, values)
+        about = caller.key.id, caller.origin, operation.name, _subject(operation, values, {})
+        with self._audit.announced(*about, dict(values)) as line:
+            answer = operation.work(caller, values)
+            if not line.written:
+                line.subjects = [_subject(operation, values, answer)]
         return answer
 
 

@@ -41,7 +41,8 @@ class Operation:
     """One operation.
 
     `subject` is the parameter that tells the audit log what was changed; for an operation that creates, it is a field of
-    the answer. An operation with `answers` is an extension: no SDK has a class for it, so its answer is described here.
+    the answer, and the transaction that creates names it. An operation with `answers` is an extension: no SDK has a class
+    for it, so its answer is described here.
     """
 
     name: str

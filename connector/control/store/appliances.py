@@ -68,6 +68,7 @@ class Appliances:
             )
             if key:
                 _add_key(connection, appliance_id, key, now)
+            self._database.audit.about(appliance_id, state=str(status))
             return _appliance(_row(connection, appliance_id)), secret
 
     def authenticate(self, appliance_id: str, secret: str) -> Appliance:
@@ -210,8 +211,8 @@ class Appliances:
             updated = connection.execute(
                 _APPLIANCES.update().where(_APPLIANCES.c.id == appliance_id).values(**changes)
             )
-        if updated.rowcount != 1:
-            raise _unknown(appliance_id)
+            if updated.rowcount != 1:
+                raise _unknown(appliance_id)
 
 
 def _may_serve(token: AccessToken | None, vcenter: str, owner: tuple[str | None] | None) -> None:

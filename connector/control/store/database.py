@@ -4,7 +4,8 @@ On SQLite a write holds the lock from its start, so what it read stays true unti
 
 On PostgreSQL rows are locked with `with_for_update(key_share=True)`: keys never change, and the insertion of a row that
 refers to a locked row need not wait. A transaction locks rows in one order, so that no two wait for each other: first an
-`exclusive` lock, then the tables of `LOCK_ORDER`, and rows of one table by their ids.
+`exclusive` lock, then the tables of `LOCK_ORDER`, and rows of one table by their ids. `write()` itself takes what comes last:
+the epoch that counts the write, then the end of the audit log.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from alembic.script import ScriptDirectory
 
 from connector import private
 from connector.control.domain.clock import Clock
-from connector.control.store import tables, write_count
+from connector.control.store import audit_chain, tables, write_count
+from connector.control.store.audit_chain import PendingLines, TransactionLines
 from connector.control.store.write_count import WentBack, WritePosition
 from connector.errors import BadInput, ConnectorError, ControlFailed
 
@@ -49,6 +51,7 @@ REGISTERING: Final = 0x636F6E71
 GROUPING: Final = 0x636F6E72
 BEGINNING: Final = 0x636F6E73
 NOTIFYING: Final = 0x636F6E74
+_AUDITING: Final = 0x636F6E75
 #: A transaction that changes rows of several of these tables locks them in this order.
 LOCK_ORDER: Final = (tables.jobs, tables.runs, tables.passes, tables.sources)
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
@@ -66,18 +69,27 @@ class Database:
         self._counting = threading.Lock()  # held from a write's number until its commit
         self._last = 0  # the sequence of this process's last counted write
         self._latest: WritePosition | None = None  # the furthest position that this process has seen
+        self.audit = PendingLines()
 
     @contextmanager
-    def write(self, *, counted: bool = True) -> Iterator[sa.Connection]:
+    def write(self, *, counted: bool = True, audited: bool | None = None) -> Iterator[sa.Connection]:
         """A transaction that may change rows. It commits at the end and rolls back on any exception.
 
         `counted`: the write has consequences, so the epoch's sequence grows. It is refused with `StateRestored` while
-        the state is held, and when this database was put back to an older copy.
+        the state is held, and when this database was put back to an older copy. `audited`: the line of the audit log
+        that this thread has announced is written in it; by default that is so when it is counted.
         """
-        if not (counted and self._writer):
-            with _translated(), self._engine.connect() as connection, connection.begin():
-                yield connection
-            return
+        with self.audit.of_transaction(takes=counted if audited is None else audited) as lines:
+            if counted and self._writer:
+                with self._counted(lines) as connection:
+                    yield connection
+            else:
+                with _translated(), self._engine.connect() as connection, connection.begin():
+                    yield connection
+                    self._append(connection, lines)
+
+    @contextmanager
+    def _counted(self, lines: TransactionLines) -> Iterator[sa.Connection]:
         try:
             with (
                 _translated(),
@@ -89,11 +101,17 @@ class Database:
                 yield connection
                 with self._counting:  # held until the commit, or another thread would miss this write
                     point = write_count.count(connection, self._writer, self._last, self._latest)
+                    self._append(connection, lines)
                     transaction.commit()
                     self._last, self._latest = point.sequence, point
         except WentBack as lost:
             self.hold(str(lost), 0, epoch=lost.epoch)
             raise write_count.refusal(str(lost)) from None
+
+    def _append(self, connection: sa.Connection, lines: TransactionLines) -> None:
+        if drafts := lines.drafts():
+            self.exclusive(connection, _AUDITING)
+            audit_chain.append(connection, drafts, self.now())
 
     def begin_counting(self) -> None:
         """Count this process's writes from now on. The schema must be the newest."""

@@ -66,7 +66,7 @@ class Epochs:
 
         Raises `Conflict` when nothing was restored.
         """
-        with self._database.write(counted=False) as connection:
+        with self._database.write(counted=False, audited=True) as connection:
             current = connection.execute(
                 sa.select(_EPOCHS.c.id).where(_EPOCHS.c.ended.is_(None)).with_for_update()
             )
@@ -82,8 +82,9 @@ class Epochs:
             now = self._database.now()
             connection.execute(_EPOCHS.update().where(current_row).values(ended=now))
             number = max(before.number, before.heard) + 1
+            epoch = secrets.token_hex(16)
             values = {
-                "id": secrets.token_hex(16),
+                "id": epoch,
                 "number": number,
                 "sequence": before.sequence,
                 "began": now,
@@ -93,6 +94,7 @@ class Epochs:
             job_rows.demand_compare(self._database, connection, COMPARE, alive)
             if not keep_credentials:
                 _withdraw_approvals(connection)
+            self._database.audit.about(epoch)
             return write_count.count(connection, secrets.token_hex(8), 0, None)
 
     def approve(self, ids: Sequence[str] | None) -> list[str]:
@@ -111,6 +113,7 @@ class Epochs:
                 connection.execute(table.update().where(condition).values(approved=True))
             for unknown in sorted(set(ids or ()) - known_ids):
                 raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key or access token", on=unknown)
+            self._database.audit.about(*approved)
         return approved
 
     def engine_is_at(self, epoch: str, sequence: int) -> None:

@@ -47,6 +47,7 @@ class Workgroups:
             self._database.exclusive(connection, GROUPING)
             again = sa.select(_GROUPS.c.id).where(_GROUPS.c.client_token == client_token)
             if client_token and (group_id := connection.execute(again).scalar_one_or_none()):
+                self._database.audit.about(group_id)
                 return self._one(connection, group_id)
             _free_name(connection, name)
             if connection.execute(sa.select(sa.func.count()).select_from(_GROUPS)).scalar_one() >= (
@@ -57,6 +58,7 @@ class Workgroups:
                 )
             connection.execute(_GROUPS.insert().values(**values))
             tags.put(connection, TagKind.GROUP, values["id"], tags_ or {})
+            self._database.audit.about(values["id"])
             return self._one(connection, values["id"])
 
     def get(self, group_id: str) -> Workgroup:

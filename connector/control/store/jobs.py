@@ -125,6 +125,7 @@ class Jobs:
         connection.execute(_JOBS.insert().values(**values))
         tags.put(connection, TagKind.JOB, job_id, new_job.tags)
         self._database.log(connection, job_id, "created", f"job {new_job.name} created")
+        self._database.audit.about(job_id)
         for note in new_job.notes:
             self._database.log(connection, job_id, "warning", note)
 

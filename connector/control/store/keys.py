@@ -53,6 +53,7 @@ class AccessKeyStore:
                     **limits,
                 )
             )
+            self._database.audit.about(key_id)
         return key
 
     def find(self, key_id: str) -> AccessKey | None:
@@ -70,8 +71,8 @@ class AccessKeyStore:
         """Accept nothing that is signed with it any more."""
         with self._database.write() as connection:
             updated = connection.execute(_KEYS.update().where(_KEYS.c.id == key_id).values(disabled=True))
-        if updated.rowcount != 1:
-            raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key", on=key_id)
+            if updated.rowcount != 1:
+                raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key", on=key_id)
 
     def claim(self, key_id: str, nonce: str) -> bool:
         """Use this nonce. Answer whether it is the first use, over all replicas."""

@@ -35,7 +35,7 @@ class Sessions:
         """Open a session and drop those that have ended. Answer the cookie's value, which is kept nowhere."""
         token = secrets.token_urlsafe(32)
         now = self._database.now()
-        with self._database.write(counted=False) as connection:
+        with self._database.write(counted=False, audited=True) as connection:
             connection.execute(_SESSIONS.delete().where(sa.not_(_alive(now))))
             _make_room(connection, key_id)
             connection.execute(
@@ -81,7 +81,7 @@ class Sessions:
 
     def close(self, token: str) -> None:
         """Log out. Harmless if the session has ended."""
-        with self._database.write(counted=False) as connection:
+        with self._database.write(counted=False, audited=True) as connection:
             connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id == _digest(token)))
 
 

@@ -13,6 +13,7 @@ from connector.control.domain.jobs import UNFINISHED, JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.domain.sources import TRANSITIONS, SourceEvent, SourceState, follow
 from connector.control.store import tables, tokens
+from connector.control.store.audit_chain import AuditDraft
 from connector.control.store.database import REGISTERING, Database, new_id
 from connector.control.store.limits import Quotas
 from connector.control.store.search import ResultPage, SourceFilter, page
@@ -87,20 +88,17 @@ class Sources:
             lost = [row for moref, row in registered.items() if moref not in ids]
             for row in lost:
                 _lose(connection, row)
-            self._say_lost(connection, vcenter, [r for r in lost if r.error_code != GONE_CODE], ids, by)
+            self._say_lost(vcenter, [r for r in lost if r.error_code != GONE_CODE], ids, by)
         return ids
 
-    def _say_lost(
-        self, connection: sa.Connection, vcenter: str, lost: Sequence[Any], ids: Json, by: Appliance | None
-    ) -> None:
+    def _say_lost(self, vcenter: str, lost: Sequence[Any], ids: Json, by: Appliance | None) -> None:
         """Write into the audit log which appliance reported an inventory that lacks machines."""
         if not lost:
             return
         names = sorted(row.machine for row in lost)
         details = {"gone": len(names), "left": len(ids), "names": names[:_NAMED]}
         who = by.id if by is not None else "system"
-        about: Json = {"at": self._database.now(), "who": who, "origin": "", "action": "inventory shrank"}
-        connection.execute(tables.audit.insert().values(**about, subject=vcenter, details=details))
+        self._database.audit.add(AuditDraft(who, "", "inventory shrank", vcenter, details))
 
     def _left_out(self, connection: sa.Connection, new: int, by: Appliance | None) -> tuple[int, str]:
         """How many of `new` machines cannot be registered, and why."""

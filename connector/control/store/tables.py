@@ -412,16 +412,19 @@ sessions: Final = Table(
     Column("seen", Float, nullable=False),
 )
 
+# Triggers (v0014) refuse to change or delete a row. A migration that rebuilds the table has to make them again.
 audit: Final = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),  # the line's number: 1, 2, 3, ...
     Column("at", Float, nullable=False, index=True),
     Column("who", String(200), nullable=False, index=True),
     Column("origin", String(80), nullable=False),  # the address at login
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),
     Column("details", JSON, nullable=False),
+    Column("previous", String(64), nullable=False),  # the digest of the line before it
+    Column("digest", String(64), nullable=False),
 )
 
 hand_overs: Final = Table(

@@ -51,6 +51,7 @@ class Tokens:
         values |= {"id": new_id("at"), "created": self._database.now(), "registered": 0, "disabled": False}
         with self._database.write() as connection:
             connection.execute(_TOKENS.insert().values(code_hash=_digest(code), **values))
+            self._database.audit.about(values["id"])
         return self.get(values["id"]), code
 
     def get(self, token_id: str) -> AccessToken:

@@ -66,7 +66,10 @@ def current(connection: sa.Connection) -> WritePosition:
 
 
 def count(connection: sa.Connection, writer: str, last: int, latest: WritePosition | None) -> WritePosition:
-    """Count one more write of this writer, whose last one was number `last`. The caller may lock nothing after this."""
+    """Count one more write of this writer, whose last one was number `last`.
+
+    The caller locks nothing after this but the end of the audit log.
+    """
     updated = (
         _EPOCHS.update()
         .where(_CURRENT)
