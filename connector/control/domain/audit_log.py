@@ -83,7 +83,7 @@ def read(line: bytes, number: int, on: str) -> AuditEntry:
     """The line with this number of an export. Raises `AuditLogDamaged` unless it is as it was written, to the byte."""
     try:
         entry = AuditEntry(**json.loads(line))
-        intact = line == entry.line()
+        intact = line == entry.line() and type(entry.number) is int
     except (ValueError, TypeError, RecursionError):
         intact = False
     if not intact:
