@@ -281,6 +281,14 @@ def test_appliances_are_online_while_they_are_heard_of(console: Console) -> None
     assert visitor.get("/console/appliances").states == ["Offline"]
 
 
+def test_the_audit_log_shows_its_head(console: Console) -> None:
+    visitor = console.visitor()
+    console.store.audit.add("AK1", "::1", "create", "x")
+    head = console.store.audit.head()
+    text = visitor.get("/console/audit").page.text
+    assert f"The log ends at line {head.number}, digest {head.digest}" in text
+
+
 def test_every_change_is_in_the_audit_log_with_key_and_address(console: Console) -> None:
     job, visitor = console.house.job(), console.visitor(Role.OPERATOR, "198.51.100.4")
     visitor.post(f"/console/jobs/{job}/start")
