@@ -82,6 +82,8 @@ COMMANDS = [
     ["key", "create", "--name", "me"],
     ["key", "disable", "AK1"],
     ["backup", "--to", "x.tar"],
+    ["audit", "export", "x.jsonl"],
+    ["audit", "verify"],
 ]
 
 

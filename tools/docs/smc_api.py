@@ -48,7 +48,7 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 - An unknown parameter is refused. These parameters are accepted by every operation, and ignored if it does not use
   them: TOLERATED.
 - Ids are compared exactly; a name is never accepted as an id. Filters match exactly, and all of them must match.
-- Every change is in the audit log: which key, from which address, what, when.
+- Every change is in the [audit log](control.md#the-audit-log), in the same transaction: which key, from where, what, when.
 
 ## Where this differs from the service
 
