@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from connector.control.domain.audit_log import EMPTY, ChainHead, follow
 from connector.control.store import Store, tables
 from connector.control.store.database import normal_url
 
@@ -56,7 +57,7 @@ def _rows(count: int, rng: random.Random) -> Iterator[tuple[sa.Table, Sequence[R
         tables.tags,
         [_tag(kind, n, key) for n in numbers for kind in ("s", "j") for key in ("env", "owner")],
     )
-    yield tables.audit, [_audit(n, now) for n in numbers]
+    yield tables.audit, list(_audit(count, now))
 
 
 def source_id(n: int) -> str:
@@ -226,6 +227,13 @@ def _tag(kind: str, n: int, key: str) -> Row:
     return {"kind": owner[1], "resource_id": owner[0], "key": key, "value": f"{key}-{n % 10}"}
 
 
-def _audit(n: int, now: float) -> Row:
-    row = {"at": now, "who": "AK", "origin": "10.0.0.1", "action": "CreateReplicationJob"}
-    return row | {"subject": job_id(n), "details": {}}
+def _audit(count: int, now: float) -> Iterator[Row]:
+    """The chain, from line 1 on: nobody has written a line before."""
+    head = EMPTY
+    for n in range(count):
+        content = {"at": now, "who": "AK", "origin": "10.0.0.1", "action": "CreateReplicationJob"}
+        entry = follow(head, content | {"subject": job_id(n), "details": {}})
+        row = entry.content() | {"id": entry.number, "digest": entry.digest}
+        row.pop("number")
+        yield row
+        head = ChainHead(entry.number, entry.digest)
