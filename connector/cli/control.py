@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import click
 
 from connector import amounts
-from connector.cli import tables
 from connector.cli.control_audit import audit
 from connector.cli.control_state import announced, database_option, opened_store, state_option
 from connector.cli.notify import notify
@@ -218,7 +217,7 @@ def backup(
 
 def _tell_kept(kept: KeptBackup, as_json: bool) -> None:
     if as_json:
-        tables.document(asdict(kept))
+        click.echo(json.dumps(asdict(kept)))
         return
     tried = "checked" if kept.jobs is None else f"put back for a trial: {amounts.plural(kept.jobs, 'job')}"
     older = f"; {amounts.plural(len(kept.removed), 'older backup')} removed" if kept.removed else ""
@@ -248,7 +247,7 @@ def check_backup(state: Path, database: str, source: Path, as_json: bool) -> Non
 
     trial = backup_schedule.rehearse(state, source)
     if as_json:
-        tables.document({"file": str(source), **asdict(trial)})
+        click.echo(json.dumps({"file": str(source), **asdict(trial)}))
         return
     content = (
         "sound" if trial.jobs is None else f"sound, put back for a trial: {amounts.plural(trial.jobs, 'job')}"

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,6 +105,11 @@ def _rows(revision: str) -> dict[str, list[Row]]:
         filled["sessions"] = [
             {"id": "digest", "key_id": "ak-1", "origin": "::1", "created": BORN, "seen": BORN}
         ]
+    if revision >= "0014":
+        line = {"number": 1, "previous": "0" * 64, **filled["audit"][0]}
+        canonical = json.dumps(line, sort_keys=True, separators=(",", ":")).encode()
+        (entry,) = filled["audit"]
+        filled["audit"] = [entry | {"id": 1, "previous": "0" * 64, "digest": sha256(canonical).hexdigest()}]
     return filled
 
 

@@ -404,7 +404,7 @@ def test_nothing_is_locked_after_the_end_of_the_log(house: House) -> None:
     taken = [
         n
         for n, statement in enumerate(statements)
-        if "advisory" in statement and str(0x636F6E74) in statement
+        if "advisory" in statement and str(0x636F6E75) in statement
     ]
     assert len(taken) == 3
     for n in taken:
