@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ class Installation:
         """The directories whose free space matters."""
         places = (self.appliance_state, self.control_state, self.directory, *self.instances[:5])
         yield from (place for place in places if place is not None)
-        yield from (CONFIGURATION, Path("/var/lib/connector"), Path("/var/log"), Path("/tmp"))  # noqa: S108 - only its size
+        yield from (CONFIGURATION, Path("/var/lib/connector"), Path("/var/log"), Path(tempfile.gettempdir()))
 
 
 def field(file: Path | None, name: str) -> Any:

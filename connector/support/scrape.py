@@ -14,7 +14,7 @@ _LARGEST: Final = 4 << 20
 def page(listen: str) -> str:
     """The page. Raises OSError, HTTPException, BadInput."""
     where = address.parse(listen)
-    host = address.LOOPBACK if where.host in ("0.0.0.0", "::", "") else where.host  # noqa: S104 - it is compared
+    host = address.LOOPBACK if where.host in ("0.0.0.0", "::", "") else where.host  # noqa: S104 # nosec B104 - it is compared
     connection = http.client.HTTPConnection(host, where.port, timeout=_PATIENCE)
     try:
         connection.request("GET", "/metrics")
