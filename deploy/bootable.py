@@ -46,10 +46,14 @@ def place(disk: Path, part: Path, sector: int) -> None:
     part.unlink()
 
 
-def grub_image(root: Path, kind: str, prefix: str, name: str, modules: Sequence[str]) -> Path:
-    """GRUB for a kind of firmware, made by the tools in `root`: a file at its top."""
-    run("chroot", str(root), "grub-mkimage", "-O", kind, "-p", prefix, "-o", f"/{name}", *modules)
-    return root / name
+def grub_image(root: Path, kind: str, prefix: str, modules: Sequence[str]) -> bytes:
+    """GRUB for a kind of firmware, made by the tools in `root`, where nothing of it stays."""
+    made = root / "grub.img"
+    run("chroot", str(root), "grub-mkimage", "-O", kind, "-p", prefix, "-o", f"/{made.name}", *modules)
+    try:
+        return made.read_bytes()
+    finally:
+        made.unlink()
 
 
 def bios(disk: Path, boot: bytes, core: bytes) -> None:

@@ -58,9 +58,7 @@ def _disk(root: Path, folder: Path) -> Path:
         "linux",
         "biosdisk",
     )
-    core = bootable.grub_image(root, "i386-pc", "(hd0,gpt3)/boot/grub", "core.img", modules)
-    loader = core.read_bytes()
-    core.unlink()
+    loader = bootable.grub_image(root, "i386-pc", "(hd0,gpt3)/boot/grub", modules)
     bootable.partition(disk, CAPACITY)
     bootable.ext4(root, system, CAPACITY - bootable.OVERHEAD, tree.ROOT_ID)
     bootable.place(disk, system, bootable.ROOT)

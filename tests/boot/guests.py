@@ -284,14 +284,16 @@ def _boot_loader(root: Path, guest: Guest, disk: Path) -> None:
         bootable.efi(disk, {f"{folder}/{first}": shim, f"{folder}/grubx64.efi": grub}, "debian", ROOT_ID)
     elif guest.firmware == "bios":
         prefix = f"({'lvm/guest-root' if guest.file_system == 'lvm' else 'hd0,gpt3'})/boot/grub"
-        core = bootable.grub_image(root, "i386-pc", prefix, "core.img", ("biosdisk", *modules))
-        bootable.bios(disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), core.read_bytes())
+        core = bootable.grub_image(root, "i386-pc", prefix, ("biosdisk", *modules))
+        bootable.bios(disk, (root / "usr/lib/grub/i386-pc/boot.img").read_bytes(), core)
     else:
         folder = _efi_folder(guest.is_removable)
         more = ("fat", "terminal", *modules)
-        starter = bootable.grub_image(root, "x86_64-efi", f"/EFI/{folder}", "boot.efi", more)
         loader = "BOOTX64.EFI" if guest.is_removable else "grubx64.EFI"
+        starter = disk.with_suffix(".loader")
+        starter.write_bytes(bootable.grub_image(root, "x86_64-efi", f"/EFI/{folder}", more))
         bootable.efi(disk, {f"{folder}/{loader}": starter}, folder, ROOT_ID)
+        starter.unlink()
 
 
 def _efi_folder(is_removable: bool) -> str:
