@@ -42,7 +42,7 @@ soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SEC
 	$(BIN)/python -m pytest tests/soak -m soak
 
 boot-tests: $(READY) ## real guests, built from Debian's packages and started in QEMU; TESTS= for some of them, BOOT_CACHE=
-	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot $(or $(TESTS),tests/boot tests/conversion) --durations=0
+	$(BIN)/python -m pytest -n 1 --dist loadgroup -m boot --timeout=3600 $(or $(TESTS),tests/boot tests/conversion) --durations=0
 
 package-tests: $(READY) ## the Debian package, built twice and installed in a Debian of its own; WHEELS=, PACKAGE_CACHE= directories to keep
 	WHEELS=$(WHEELS) PACKAGE_CACHE=$(PACKAGE_CACHE) $(BIN)/python -m pytest -n 0 -m package tests/deploy --durations=0
