@@ -25,7 +25,7 @@ _IDS: Final[contextvars.ContextVar[Mapping[str, str]]] = contextvars.ContextVar(
 def log_context(
     *, job: str = "", run: str = "", machine: str = "", pass_id: str = "", disk: str = ""
 ) -> Iterator[None]:
-    """The work inside the block is for these; an empty one stays what it was."""
+    """The work inside the block is for these; an empty one stays what it was. Without any, the block is for what is added."""
     token = _IDS.set(_with(job, run, machine, pass_id, disk))
     try:
         yield
@@ -34,8 +34,9 @@ def log_context(
 
 
 def add(*, job: str = "", run: str = "", machine: str = "", pass_id: str = "", disk: str = "") -> None:
-    """The same until the end of the block, or of the thread, that is under way."""
-    _IDS.set(_with(job, run, machine, pass_id, disk))
+    """The same until the end of the block that is under way. Outside of a block nothing is added: it would never end."""
+    if _IDS.get() is not _NOTHING:
+        _IDS.set(_with(job, run, machine, pass_id, disk))
 
 
 def current() -> Mapping[str, str]:

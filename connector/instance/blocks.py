@@ -80,6 +80,7 @@ class BlockServer:
                 target=self._serve, args=(channel,), name=f"blocks {channel.peer}", daemon=True
             ).start()
 
+    @log_context.log_context()  # for what `_open` adds
     def _serve(self, channel: Channel) -> None:
         certificate = ""
         try:
@@ -116,7 +117,7 @@ class BlockServer:
             return channel.certificate, self._known[channel.certificate]
 
     def _open(self, hello: Hello, channel: Channel) -> WriteSession:
-        log_context.add(pass_id=hello.reading_id, disk=hello.disk)  # this thread serves one connection
+        log_context.add(pass_id=hello.reading_id, disk=hello.disk)
         try:
             return self._store.get(hello.disk).open_session(hello.reading_id, hello.capacity, channel.abort)
         except ConnectorError as error:

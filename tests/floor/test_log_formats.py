@@ -23,7 +23,7 @@ from connector.log_context import carried, current
 from connector.log_context import log_context as about
 from connector.log_forwarding import Forwarding
 from connector.log_settings import LogSection
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 FORGED = 'web-01\nMESSAGE=all is well\x1b[2J\u2028{"level": "critical"}'
 
@@ -55,6 +55,16 @@ def test_ids_are_those_of_the_work_around_and_end_with_it() -> None:
         with about(run="r-1"):
             log_context.add(job="j-2")
             assert current()["job"] == "j-2"
+        assert current()["job"] == "j-1"
+    assert dict(current()) == {}
+
+
+def test_what_is_added_outside_of_a_block_does_not_stay() -> None:
+    """A thread of a pool would keep it for the work that comes next."""
+    log_context.add(job="j-1")
+    assert dict(current()) == {}
+    with about():
+        log_context.add(job="j-1")
         assert current()["job"] == "j-1"
     assert dict(current()) == {}
 
@@ -108,7 +118,7 @@ def test_text_ends_with_the_ids() -> None:
 def journal(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "journal"))
-        listener.settimeout(10)
+        listener.settimeout(PATIENCE)
         yield listener
 
 
@@ -157,7 +167,7 @@ def test_without_a_journal_standard_error_gets_the_priority(tmp_path: Path) -> N
 def test_a_syslog_server_gets_rfc_5424() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance")
         handler.addFilter(log_formats.note_ids)
         with about(job='j"]1'):
@@ -178,7 +188,7 @@ def test_a_message_that_cannot_be_made_ends_no_work(journal: socket.socket, tmp_
 def test_a_message_that_cannot_be_made_does_not_end_the_forwarding() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance")
         logger(handler).error("%d is no number", "x")
         logger(handler).error("the next one")
@@ -189,7 +199,7 @@ def test_a_message_that_cannot_be_made_does_not_end_the_forwarding() -> None:
 def test_what_waits_for_a_syslog_server_is_sent_at_the_end() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance", waiting=2)
         while not handler.dropped:
             logger(handler).error("first ones")
@@ -216,11 +226,12 @@ def test_a_control_plane_that_ends_sends_its_last_messages(tmp_path: Path) -> No
 
 
 def test_a_slow_syslog_server_keeps_nobody_waiting_and_what_is_dropped_is_said() -> None:
-    holds, sent = threading.Event(), []
+    holds, held, sent = threading.Event(), threading.Event(), []
 
     class Slow(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            holds.wait(30)
+            held.set()
+            holds.wait(PATIENCE)
             sent.append(record.getMessage())
             return "x"
 
@@ -228,7 +239,9 @@ def test_a_slow_syslog_server_keeps_nobody_waiting_and_what_is_dropped_is_said()
     server.bind(("127.0.0.1", 0))
     handler = Forwarding(f"udp://127.0.0.1:{server.getsockname()[1]}", "appliance", waiting=2)
     handler.setFormatter(Slow())
-    for n in range(50):
+    logger(handler).warning("line 0")
+    assert held.wait(PATIENCE)
+    for n in range(1, 50):
         logger(handler).warning("line %d", n)
     dropped = handler.dropped
     assert dropped >= 47
