@@ -84,6 +84,11 @@ class BootReport:
         }
 
 
+#: Linux tries its timer for a few hundredths of a second (check_timer in its io_apic.c), and panics without it.
+_NO_TIMER: Final = "IO-APIC + timer doesn't work"
+_MORE_STARTS: Final = 2  # after one whose timer stood still
+
+
 def boot_check(
     hardware: Hardware,
     *,
@@ -116,7 +121,18 @@ def boot_check(
             report = start("kvm")
             if report.outcome not in (BootOutcome.SILENT, BootOutcome.OFF):
                 return report
-    return start("tcg")  # a KVM that shows nothing may be at fault itself
+    report = start("tcg")  # a KVM that shows nothing may be at fault itself
+    for _ in range(_MORE_STARTS):
+        if not _is_starved(report):
+            break
+        say("this computer was too busy to keep the emulated machine's timer: it is started again")
+        report = start("tcg")
+    return report
+
+
+def _is_starved(report: BootReport) -> bool:
+    """Whether Linux gave up because its timer stood still while it was tried. An emulator that gets no processor does that."""
+    return report.outcome is BootOutcome.PANIC and _NO_TIMER in report.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,28 @@ def test_the_console_decides(tmp_path: Path, scratch: Path, text: bytes, outcome
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("text", "starts"),
+    [
+        (
+            b"Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug.\r\n",
+            3,
+        ),
+        (b"Kernel panic - not syncing: VFS: Unable to mount root fs\r\n", 1),
+    ],
+    ids=["starved", "own"],
+)
+def test_a_timer_that_stood_still_is_the_emulators_fault_and_tried_again(
+    tmp_path: Path, text: bytes, starts: int
+) -> None:
+    """Linux panics when a busy computer gives the emulator no processor while it tries its timer."""
+    said: list[str] = []
+    disk = saying(tmp_path / "disk", text)
+    report = start(disk, keep=tmp_path / "kept", say=said.append)
+    assert report.outcome is BootOutcome.PANIC and "Kernel panic" in report.reason
+    assert len([line for line in said if "it is started again" in line]) == starts - 1
+
+
 @pytest.mark.parametrize("firmware", ["bios", "efi"])
 def test_a_disk_without_a_system(tmp_path: Path, firmware: str) -> None:
     disk = tmp_path / "empty"
